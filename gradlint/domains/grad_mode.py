@@ -1,0 +1,89 @@
+"""The grad mode in force: a powerset of four modes, kept as a bit set, with union as join.
+
+``INHERITED`` is whatever the caller had. ``ON`` and ``OFF`` are what `torch.is_grad_enabled` tells outside
+inference mode; ``INFERENCE`` is inference mode, in which nothing is recorded whatever `is_grad_enabled` says
+(facts: GM14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+INHERITED, ON, OFF, INFERENCE = 1, 2, 4, 8
+NAMES = {INHERITED: "INHERITED", ON: "ON", OFF: "OFF", INFERENCE: "INFERENCE"}
+NO_GRAPH = OFF | INFERENCE
+RECORDS = INHERITED | ON
+
+Effect = Callable[[int], int]
+"""Maps the modes before to the modes after."""
+
+
+def each(modes: int) -> Iterator[int]:
+    """The single modes in a set."""
+    return (mode for mode in NAMES if modes & mode)
+
+
+def names(modes: int) -> list[str]:
+    """The names of the modes in a set, in a fixed order."""
+    return [NAMES[mode] for mode in each(modes)]
+
+
+def never_records(modes: int) -> bool:
+    """True if in none of the modes anything is recorded."""
+    return bool(modes) and not modes & RECORDS
+
+
+def turn_off(modes: int) -> int:
+    """`no_grad` and ``set_grad_enabled(False)``: inference mode stays what it is."""
+    return (OFF if modes & ~INFERENCE else 0) | (modes & INFERENCE)
+
+
+def turn_on(modes: int) -> int:
+    """`enable_grad` and ``set_grad_enabled(True)``: without effect in inference mode (facts: GM14)."""
+    return (ON if modes & ~INFERENCE else 0) | (modes & INFERENCE)
+
+
+def turn_either(modes: int) -> int:
+    """``set_grad_enabled(flag)`` with a flag that is not known."""
+    return turn_on(modes) | turn_off(modes)
+
+
+def enter_inference(modes: int) -> int:
+    """`inference_mode` with a true argument."""
+    return INFERENCE if modes else 0
+
+
+def leave_inference(modes: int) -> int:
+    """``inference_mode(False)``: turns gradients on, even inside `no_grad` (facts: GM14b)."""
+    return ON if modes else 0
+
+
+def keep(modes: int) -> int:
+    """Any context that is none of autograd's business."""
+    return modes
+
+
+def resolve(modes: int, inherited: int) -> int:
+    """The modes with ``INHERITED`` replaced by what the caller has."""
+    return (modes & ~INHERITED) | (inherited if modes & INHERITED else 0)
+
+
+def effect_of(name: str, argument: bool | None) -> Effect | None:
+    """The effect of a grad-mode context by its canonical name; ``argument`` is None when it is not known.
+
+    Returns None for a name that is no grad-mode context.
+    """
+    if name == "torch.no_grad":
+        return turn_off
+    if name == "torch.enable_grad":
+        return turn_on
+    if name == "torch.set_grad_enabled":
+        return {True: turn_on, False: turn_off, None: turn_either}[argument]
+    if name == "torch.inference_mode":
+        return {True: enter_inference, False: leave_inference, None: either_inference}[argument]
+    return None
+
+
+def either_inference(modes: int) -> int:
+    """``inference_mode(flag)`` with a flag that is not known."""
+    return enter_inference(modes) | leave_inference(modes)

@@ -1,0 +1,104 @@
+"""The product of all domains: what may be true at one point of a body."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from gradlint.domains.tensor import UNPLACED, Place, join_places
+from gradlint.domains.values import MOST_ATOMS, TOP, Atom, Obj, Value
+from gradlint.flow.lattice import join_masks
+from gradlint.ir.events import Span
+
+K = TypeVar("K")
+
+EVAL, TRAIN, FROZEN, THAWED = 1, 2, 4, 8
+"""Marks of a module: the mode it was put in, and whether its parameters were frozen."""
+
+CLEARED, FILLED, USED, WIPED = 1, 2, 4, 8
+"""Where the gradients of an optimizer stand: cleared; a backward added to them; a step used them and nothing
+cleared them since; cleared after a backward that no step has used."""
+
+
+class State:
+    """One element of the product lattice.
+
+    ``modes``: the grad modes that may be in force. ``held``: for each with-item that is active and restores the
+    mode, what it restores. ``env``: variables. ``attributes``: attributes written in this body. ``places``: where
+    objects stand on the graph. ``contents``: what containers hold. ``marks``: modules. ``gradients``: optimizers.
+    ``since`` and ``cleared_at`` are evidence: where a mode was set, where gradients were cleared.
+    """
+
+    __slots__ = ("attributes", "cleared_at", "contents", "env", "gradients", "held", "marks", "modes", "places", "since")
+
+    def __init__(self, modes: int) -> None:
+        self.modes = modes
+        self.held: dict[int, int] = {}
+        self.env: dict[str, Value] = {}
+        self.attributes: dict[tuple[Atom, str], Value] = {}
+        self.places: dict[Atom, Place] = {}
+        self.contents: dict[Atom, Value] = {}
+        self.marks: dict[Atom, int] = {}
+        self.gradients: dict[Atom, int] = {}
+        self.since: dict[int, Span] = {}
+        self.cleared_at: dict[Atom, Span] = {}
+
+    def copy(self) -> State:
+        """An independent copy."""
+        other = State.__new__(State)
+        other.modes = self.modes
+        for name in ("held", "env", "attributes", "places", "contents", "marks", "gradients", "since", "cleared_at"):
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def join(self, other: State) -> bool:
+        """Become the least upper bound; true if anything but evidence changed."""
+        changed = bool(other.modes & ~self.modes)
+        self.modes |= other.modes
+        changed |= join_masks(self.held, other.held)
+        changed |= join_masks(self.marks, other.marks)
+        changed |= join_masks(self.gradients, other.gradients)
+        changed |= join_values(self.env, other.env)
+        changed |= join_values(self.attributes, other.attributes)
+        changed |= join_values(self.contents, other.contents)
+        for atom, place in other.places.items():
+            mine = self.places.get(atom)
+            joined = place if mine is None else join_places(mine, place)
+            if joined is not mine:
+                self.places[atom] = joined
+                changed = True
+        for mode, span in other.since.items():
+            self.since.setdefault(mode, span)
+        for atom, span in other.cleared_at.items():
+            self.cleared_at.setdefault(atom, span)
+        return changed
+
+    def modes_only(self) -> State:
+        """What an exception carries out of the body: the modes, and what is needed to restore them."""
+        other = State(self.modes)
+        other.held = self.held.copy()
+        other.since = self.since.copy()
+        return other
+
+    def place(self, atom: Atom) -> Place:
+        """Where an object stands on the graph."""
+        return self.places.get(atom, UNPLACED)
+
+    def roots(self, atom: Obj) -> frozenset[Obj]:
+        """The objects that own the memory of ``atom``: itself, unless it is a view."""
+        return self.place(atom).roots or frozenset((atom,))
+
+
+def join_values(into: dict[K, Value], other: dict[K, Value]) -> bool:
+    """Join two maps of values; a set that grows too large becomes everything."""
+    changed = False
+    for key, value in other.items():
+        old = into.get(key)
+        if old is None:
+            into[key] = value
+        elif old is value or old is TOP or value <= old:
+            continue
+        else:
+            joined = old | value
+            into[key] = joined if len(joined) <= MOST_ATOMS else TOP
+        changed = True
+    return changed

@@ -1,0 +1,310 @@
+"""What is known about one body: all that a rule may ask.
+
+The analysis fills a `Facts` for every body. Its lists hold what the program *does* (backward passes, forwards,
+steps, edits ...) in source order, each with the operands as the analysis saw them and with the spans that
+explain them. A rule reads these lists, compares, and words the finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+
+if TYPE_CHECKING:
+    from gradlint.domains.values import Value
+    from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
+
+Reasons = tuple["tuple[Span, str]", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The grad modes that may be in force at one event, and where each was set."""
+
+    bits: int
+    since: dict[int, Span]
+
+    @property
+    def off(self) -> bool:
+        """Gradients are off on every path, by `no_grad` or by inference mode."""
+        return grad_mode.never_records(self.bits)
+
+    @property
+    def inference(self) -> bool:
+        """Inference mode on every path."""
+        return self.bits == grad_mode.INFERENCE
+
+    @property
+    def inherited(self) -> bool:
+        """Some path runs in whatever mode the caller has."""
+        return bool(self.bits & grad_mode.INHERITED)
+
+    @property
+    def records(self) -> bool:
+        """On every path gradients are on, as far as this body tells."""
+        return not self.bits & grad_mode.NO_GRAPH
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the modes."""
+        return grad_mode.names(self.bits)
+
+    def because(self) -> Reasons:
+        """Where gradients were turned off."""
+        words = {grad_mode.OFF: "gradients off since here", grad_mode.INFERENCE: "inference mode since here"}
+        return tuple((self.since[mode], words[mode]) for mode in words if self.bits & mode and mode in self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A value at one point of the program: how the source calls it, what it is, and where it stands on the graph."""
+
+    name: str
+    span: Span
+    atoms: Value
+    kinds: frozenset[str]
+    graph: int
+    made: Span | None = None
+    off: Span | None = None
+    via: str = ""
+    flagged: frozenset[Span] = frozenset()
+    constant: object = ...
+
+    def _only(self, places: int) -> bool:
+        return bool(self.graph) and not self.graph & ~places
+
+    @property
+    def off_graph(self) -> bool:
+        """No path gives it a graph, because gradients were off when it was computed."""
+        return self._only(tensor.NO_GRAPH) and bool(self.graph & (tensor.OFF | tensor.OFF_CALL))
+
+    @property
+    def surely_off(self) -> bool:
+        """As `off_graph`, and torch itself computed it."""
+        return self._only(tensor.OFF)
+
+    @property
+    def cut(self) -> bool:
+        """Every path takes it off the graph: detached, converted, computed with gradients off, or a plain constant."""
+        return self._only(tensor.NO_GRAPH)
+
+    @property
+    def attached(self) -> bool:
+        """On every path it is on the graph, so that backward reaches something."""
+        return self._only(tensor.ATTACHED)
+
+    @property
+    def leaf(self) -> bool:
+        """On every path it is a leaf that requires grad."""
+        return self._only(tensor.LEAF)
+
+    @property
+    def computed(self) -> bool:
+        """It is the result of an operation or of a call, rather than a parameter, an input or a fresh tensor."""
+        return self.made is not None
+
+    def is_a(self, *kinds: str) -> bool:
+        """True if it is, on every path, one of ``kinds``."""
+        return bool(self.kinds) and self.kinds <= frozenset(kinds)
+
+    def because(self) -> Reasons:
+        """Why it is off the graph."""
+        reasons: list[tuple[Span, str]] = []
+        if self.off is not None:
+            reasons.append((self.off, "gradients off since here"))
+        if self.made is not None:
+            reasons.append((self.made, f"`{self.name}` computed here" if self.name else "computed here"))
+        return tuple(reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """The base of everything that a body does: where, in which modes, inside which loops."""
+
+    span: Span
+    modes: Modes
+    loops: tuple[int, ...]
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backward(Happening):
+    """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
+
+    ``pending`` tells, per optimizer, how its gradients may have stood before. ``through`` is the function of
+    this file that runs it, if it is not here.
+    """
+
+    target: Operand
+    how: str
+    pending: dict[object, int] = field(default_factory=dict)
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(Happening):
+    """A module is called. ``marks`` are what is known of its mode (see `gradlint.domains.state`)."""
+
+    module: Operand
+    result: Operand
+    marks: int
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Happening):
+    """An optimizer's step; ``gradients`` is how they may stand before it, ``cleared_at`` where they were cleared last."""
+
+    optimizer: Operand
+    gradients: int
+    cleared_at: Span | None
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear(Happening):
+    """Gradients are cleared: ``subject`` is the optimizer or module, or whatever holds the gradients."""
+
+    subject: Operand
+    through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContextMisuse(Happening):
+    """A grad-mode context that is not used as one.
+
+    ``form``: ``discarded`` (a statement), ``unused`` (stored, never entered), ``short-circuit`` (``no_grad() and
+    other()``), ``replaced`` (assigned over torch's function), ``uncalled`` (``with torch.no_grad:``), ``wraps``
+    (``no_grad(model)``), ``argument`` (not a bool), ``no-argument``.
+    """
+
+    form: str
+    context: str
+    detail: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The context as a call, or as the source has it."""
+        if self.form in ("uncalled", "replaced"):
+            return self.context
+        return f"{self.context}({self.detail})"
+
+
+@dataclass(frozen=True, slots=True)
+class Leak(Happening):
+    """A grad mode that this body sets and that some path carries out. ``way`` says in words which path."""
+
+    context: str
+    call: str
+    way: str
+    left: Span
+    left_mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension(Happening):
+    """The body is suspended inside a grad-mode ``with``. ``kind``: ``yield``, ``await``, ``async for``, ``async with``."""
+
+    kind: str
+    context: str
+    entered: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Decoration(Happening):
+    """A grad-mode decorator that does not do what it seems to. ``problem`` names why."""
+
+    context: str
+    problem: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceUse(Happening):
+    """Something whose product inference mode spoils for later training: ``call`` does it, ``what`` is spoilt."""
+
+    kind: str
+    call: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class GradFlag(Happening):
+    """``requires_grad`` is set: ``form`` is ``attribute``, ``method``, ``argument`` (of a call that makes a copy)."""
+
+    target: Operand
+    value: bool | None
+    form: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeWrite(Happening):
+    """``target.name = value``; ``compared`` when the statement is ``target.name == value``."""
+
+    target: Operand
+    name: str
+    value: Operand
+    compared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Edit(Happening):
+    """An in-place edit. ``saved`` are the recorded operations that still need the memory it writes to."""
+
+    target: Operand
+    op: str
+    through_view: bool
+    saved: tuple[tensor.Saved, ...] = ()
+    direct: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Happening):
+    """A value is stored in something that outlives the iteration. ``holder`` is what keeps it."""
+
+    holder: Operand
+    value: Operand
+    how: str
+    holder_loops: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Facts:
+    """All that is known of one body."""
+
+    body: Body
+    path: str
+    entry: int
+    guarded: bool = False
+    """Every known caller runs it with gradients off."""
+    role: str = ""
+    """``evaluation``, ``training`` or empty: what the body is for, as far as its name and its loops tell."""
+    backwards: list[Backward] = field(default_factory=list)
+    forwards: list[Forward] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    clears: list[Clear] = field(default_factory=list)
+    misuses: list[ContextMisuse] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+    suspensions: list[Suspension] = field(default_factory=list)
+    decorations: list[Decoration] = field(default_factory=list)
+    inference_uses: list[InferenceUse] = field(default_factory=list)
+    flags: list[GradFlag] = field(default_factory=list)
+    writes: list[AttributeWrite] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+    keeps: list[Keep] = field(default_factory=list)
+
+    is_context_manager: bool = False
+    """A decorator makes its `yield` the inside of a ``with`` or of a test."""
+
+    @property
+    def name(self) -> str:
+        """The name of the function, or what stands for one."""
+        return self.body.name or self.body.kind
+
+    def graphs_for_nothing(self) -> Iterator[Forward]:
+        """Forwards that record a graph which nothing in sight walks back."""
+        yield from ()

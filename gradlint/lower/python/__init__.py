@@ -1,0 +1,25 @@
+"""The front end for Python: from the standard library's syntax tree to bodies with control-flow graphs."""
+
+from __future__ import annotations
+
+import ast
+
+from gradlint.ir.cfg import Body
+from gradlint.lower.python import branches, comprehensions, expressions, patterns, statements
+from gradlint.lower.python.bodies import Source
+
+LOWERINGS = (branches, comprehensions, expressions, patterns, statements)
+"""The modules that fill the tables in ``dispatch`` when they are imported."""
+
+__all__ = ["LOWERINGS", "lower"]
+
+
+def lower(text: str, tree: ast.Module) -> Body:
+    """Lowers a module.
+
+    ``tree`` is what `ast.parse` makes of ``text``. Returns the body of the module; those of its functions and
+    classes are its ``children``, and so on. Graphs are built when first asked for; lambdas and generator
+    expressions become children of their body together with its graph. Raises nothing for any syntax tree of
+    bounded depth: unknown syntax becomes `Opaque`, and the graph of a body too large says so.
+    """
+    return Source(text).module_body(tree)

@@ -1,0 +1,509 @@
+"""One file as the analysis knows it: names, classes, functions, and who calls whom."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import State
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    INSTANCE,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    SCALAR,
+    STATE_DICT,
+    TENSOR,
+    TOP,
+    Api,
+    Atom,
+    Cls,
+    Context,
+    Fn,
+    Literal,
+    Method,
+    Obj,
+    Sym,
+    Tuple,
+    Value,
+    World,
+    union,
+)
+from gradlint.flow.solver import solve
+from gradlint.ir import events as ir
+from gradlint.ir.cfg import Body
+from gradlint.project import classes, summaries
+from gradlint.project.summaries import Returned, Run
+from gradlint.torch_model import module_methods, modules, optimizers, parameter_free_modules, roles
+from gradlint.transfer.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from gradlint.transfer.calls import Site
+
+VISITS_PER_BLOCK = 40
+"""A body whose fixpoint needs more visits than this per block, on average, is given up."""
+DEEPEST = 25
+"""How many summaries may be under way inside each other; deeper calls are unknown."""
+
+
+class Program:
+    """All tables of one file."""
+
+    def __init__(self, module: Body) -> None:
+        self.module = module
+        self.world = World()
+        self.runs: dict[tuple[Body, int], Run | None] = {}
+        self.depth = 0
+        self.stores: dict[tuple[Body, str], Value] = {}
+        self.namespaces: dict[Cls, dict[str, Value]] = {}
+        self.classes: dict[Body, Cls] = {}
+        self.attributes: dict[Cls, dict[str, Value]] = {}
+        self.attribute_values: set[Atom] = set()
+        self.defaults: dict[Body, dict[str, Value]] = {}
+        self.functions: dict[Body, Fn] = {}
+        self.bindings: dict[tuple[Body, str], set[Fn]] = {}
+        self.callbacks: list[tuple[Body, str, int]] = []
+        self.escapes: set[Body] = set()
+        self.wrappers: dict[Body, set[Context]] = {}
+        self.restores: dict[Context, int] = {}
+        self.used_contexts: set[Context] = set()
+        self.entered_by_hand: set[Context] = set()
+        self.in_place_modules: set[Atom] = set()
+        self.owners: dict[Atom, Value] = {}
+        self.generators: dict[Atom, Fn] = {}
+        self.marks_left: dict[tuple[Body, int], dict[Atom, int]] = {}
+        self.evidence: dict[Atom, set[str]] = {}
+        self.everything = self.world.literal("every optimizer")
+        self.flowing: dict[Atom, set[Atom]] = {}
+
+    # -- running bodies ------------------------------------------------------------------------------------
+
+    def run(self, body: Body, entry: int) -> Run | None:
+        """``body`` solved for one entry mode; None if it is being solved, too large, or too deep."""
+        key = (body, entry)
+        if key in self.runs:
+            return self.runs[key]
+        if self.depth > DEEPEST or body.graph.too_large:
+            return None
+        self.runs[key] = None
+        self.depth += 1
+        try:
+            self.runs[key] = self._solve(body, entry)
+        finally:
+            self.depth -= 1
+        return self.runs[key]
+
+    def _solve(self, body: Body, entry: int) -> Run | None:
+        run = Run(body, entry)
+        interpreter = Interpreter(self, body, run)
+        graph = body.graph
+        state = State(entry)
+        self.preset(body, state)
+        budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
+        solution = solve(graph.blocks, state, interpreter.transfer, budget=budget)
+        if solution is None:
+            return None
+        end, raised = solution.before[graph.exit], solution.before[graph.raised]
+        if end is not None:
+            run.exit_modes, run.env = end.modes, end.env
+            self.marks_left[(body, entry)] = end.marks
+        if raised is not None:
+            run.raise_modes = raised.modes
+        run.complete = True
+        return run
+
+    def preset(self, body: Body, state: State) -> None:
+        """Bind the parameters of ``body``."""
+        receiver = self.receiver(body)
+        for index, parameter in enumerate(body.parameters):
+            if index == 0 and receiver is not None:
+                state.env[parameter.name] = frozenset((receiver,))
+            elif parameter.kind in ("args", "kwargs"):
+                state.env[parameter.name] = TOP
+            else:
+                sym = self.world.sym(body, parameter.name, parameter.annotation)
+                state.env[parameter.name] = frozenset((sym,))
+
+    def receiver(self, body: Body) -> Atom | None:
+        """What the first parameter of a method stands for: the instance, or the class."""
+        parent = body.parent
+        if parent is None or parent.kind != "class" or body.kind != "function":
+            return None
+        fn = self.functions.get(body)
+        marks = fn.marks if fn is not None else ()
+        if "builtins.staticmethod" in marks:
+            return None
+        cls = self.class_of(parent)
+        if "builtins.classmethod" in marks:
+            return cls
+        return self.instance(cls)
+
+    def class_of(self, body: Body) -> Cls:
+        """The class with the block ``body``."""
+        if body not in self.classes:
+            self.classes[body] = self.world.cls(body, ())
+        return self.classes[body]
+
+    def instance(self, cls: Cls) -> Obj:
+        """``self`` in the methods of ``cls``."""
+        return self.world.obj(cls.body, INSTANCE, cls=cls, name="self")  # type: ignore[arg-type]
+
+    # -- names ---------------------------------------------------------------------------------------------
+
+    def free(self, body: Body, name: str) -> Value:
+        """What a name stands for that has no value yet in ``body``."""
+        scope: Body | None = body
+        while scope is not None:
+            if scope.kind != "class" or scope is body:
+                if scope is not body and (known := self.stores.get((scope, name))) is not None:
+                    return known
+                if any(parameter.name == name for parameter in scope.parameters):
+                    receiver = self.receiver(scope)
+                    if receiver is not None and scope.parameters[0].name == name:
+                        return frozenset((receiver,))
+                    return frozenset((self.world.sym(scope, name),))
+                if name in scope.locals and name not in body.global_names and scope is not body:
+                    return frozenset((self.world.sym(scope, name),))
+                if name in scope.locals and scope is body and scope.kind == "function":
+                    return TOP
+            scope = scope.parent
+        if known := self.stores.get((self.module, name)):
+            return known
+        if name in BUILTINS:
+            return frozenset((self.world.api(f"builtins.{name}"),))
+        return frozenset((self.world.sym(self.module, name),))
+
+    def stored(self, body: Body, name: str, value: Value) -> None:
+        """A variable of ``body`` got a value; nested functions may read it."""
+        if name in body.global_names:
+            body = self.module
+        known = self.stores.get((body, name))
+        self.stores[(body, name)] = value if known is None else union([known, value])
+
+    # -- functions -----------------------------------------------------------------------------------------
+
+    def defined(self, body: Body, parent: Body, defaults: dict[str, Value]) -> None:
+        """A function was made."""
+        self.defaults[body] = defaults
+        self.functions.setdefault(body, self.world.fn(body))
+
+    def decorated(self, body: Body, context: Context) -> None:
+        """A grad-mode context wraps the function."""
+        self.wrappers.setdefault(body, set()).add(context)
+
+    def mark(self, fn: Fn, name: str) -> Fn:
+        """The function with another decorator, by its canonical name."""
+        marked = self.world.fn(fn.body, fn.receiver, fn.wrappers, (*fn.marks, name))
+        self.functions[fn.body] = marked
+        return marked
+
+    def call(self, ip: Interpreter, site: Site, fn: Fn) -> Value:
+        """Call a function of the file."""
+        return summaries.call(ip, self, site, fn)
+
+    def bind_arguments(self, body: Body, arguments: dict[str, Value]) -> None:
+        """Functions passed to a parameter are called where the parameter is."""
+        for name, value in arguments.items():
+            for atom in value:
+                if isinstance(atom, Fn):
+                    self.bindings.setdefault((body, name), set()).add(atom)
+
+    def note_callback(self, ip: Interpreter, site: Site, sym: Sym) -> bool:
+        """A parameter is called: whatever function was passed for it runs in the present modes."""
+        if isinstance(sym.scope, Body) and sym.path.isidentifier():
+            self.callbacks.append((sym.scope, sym.path, ip.state.modes))
+        return False
+
+    def called_back(self, ip: Interpreter, value: Value) -> None:
+        """A function given to torch (a closure, ``module.apply``): it runs, in whatever mode."""
+        self.escaped(value)
+
+    def escaped(self, value: Value) -> None:
+        """A value reaches code that is not in the file."""
+        for atom in value:
+            if isinstance(atom, Fn):
+                self.escapes.add(atom.body)
+            elif isinstance(atom, Tuple):
+                for item in atom.items:
+                    self.escaped(item)
+
+    def returned(self, ip: Interpreter, event: ir.Return, value: Value) -> None:
+        """A return statement: the value, with what its objects are now."""
+        places = {atom: place for atom in reach(ip, value) if (place := ip.state.places.get(atom)) is not None}
+        contents = {atom: held for atom in reach(ip, value) if (held := ip.state.contents.get(atom)) is not None}
+        ip.run.returned[id(event)] = [Returned(value, places, contents)]
+        for atom in value:
+            if isinstance(atom, Fn):
+                self.escapes.add(atom.body)
+
+    def raised_explicitly(self, ip: Interpreter, event: ir.Raise) -> None:
+        """A raise statement that no handler of the body is sure to take."""
+
+    def generator_of(self, atom: Atom) -> Fn | None:
+        """The generator function behind a context manager made by ``contextlib.contextmanager``."""
+        fn = self.generators.get(atom)
+        return fn if fn is not None and any("contextmanager" in mark for mark in fn.marks) else None
+
+    def modes_at_yield(self, fn: Fn, before: int) -> int:
+        """The modes in which a ``with`` over the generator runs its block."""
+        found = 0
+        for mode in grad_mode.each(before):
+            run = self.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+            inside = run.yield_modes if run is not None and run.complete else grad_mode.INHERITED
+            found |= grad_mode.resolve(inside or grad_mode.INHERITED, mode)
+        return found
+
+    # -- contexts ------------------------------------------------------------------------------------------
+
+    def entered(self, context: Value) -> None:
+        """A grad-mode context was put to use."""
+        for atom in context:
+            if isinstance(atom, Context):
+                self.used_contexts.add(atom)
+
+    def entering(self, ip: Interpreter, atom: Obj, before: int) -> tuple[int, int]:
+        """Enter an instance of a class of the file: what its ``__enter__`` does to the mode."""
+        enter = classes.own_function(self, atom.cls, "__enter__") if atom.cls is not None else None
+        if enter is None:
+            return before, 0
+        found = 0
+        for mode in grad_mode.each(before):
+            run = self.run(enter.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+            exit_modes = run.exit_modes if run is not None and run.complete else grad_mode.INHERITED
+            found |= grad_mode.resolve(exit_modes or grad_mode.INHERITED, mode)
+        return found, before if found != before else 0
+
+    def swallows(self, cls: Cls) -> bool:
+        """Whether a context manager of the file may swallow exceptions."""
+        leave = classes.own_function(self, cls, "__exit__")
+        if leave is None:
+            return True
+        run = self.run(leave.body, grad_mode.INHERITED)
+        if run is None:
+            return True
+        values = [one.value for group in run.returned.values() for one in group]
+        return any(not all(isinstance(a, Literal) and not a.value for a in value) for value in values)
+
+    # -- classes and attributes ----------------------------------------------------------------------------
+
+    def define_class(self, cls: Cls, parent: Body) -> None:
+        """Run a class's block: its names become the class's namespace."""
+        self.classes[cls.body] = cls
+        run = self.run(cls.body, grad_mode.INHERITED)
+        if run is not None:
+            self.namespaces[cls] = run.env
+
+    def attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
+        """The attribute ``name`` of an instance of ``cls`` or of the class itself."""
+        found = self.written(cls, name)
+        if found is None:
+            found = classes.method(self, cls, name)
+        if found is None:
+            return self.unknown_attribute(holder, cls, name)
+        bound: set[Atom] = set()
+        for atom in found:
+            if not isinstance(atom, Fn) or isinstance(holder, Cls) or "builtins.staticmethod" in atom.marks:
+                bound.add(atom)
+            elif "builtins.property" in atom.marks or any("cached_property" in mark for mark in atom.marks):
+                bound.add(self.world.sym(holder, f"{holder.label}.{name}", parent=holder))
+            else:
+                bound.add(self.world.fn(atom.body, holder, atom.wrappers, atom.marks))
+        return frozenset(bound)
+
+    def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
+        """An attribute that no code of the file sets."""
+        if classes.is_module(self, cls) and name in module_methods():
+            return frozenset((self.world.method(holder, name),))
+        if name in KNOWN_METHODS:
+            return frozenset((self.world.method(holder, name),))
+        return frozenset((self.world.sym(holder, f"{holder.label}.{name}", parent=holder),))
+
+    def written(self, cls: Cls, name: str) -> Value | None:
+        """What the methods of the class, and of its bases in the file, store in ``self.name``."""
+        for base in classes.lineage(self, cls):
+            if isinstance(base, Cls):
+                self.prepare(base)
+                found = self.attributes.get(base, {}).get(name)
+                if found:
+                    return found
+        return None
+
+    def prepare(self, cls: Cls) -> None:
+        """Run the constructor of a class once, so that its attributes are known."""
+        if cls in self.attributes:
+            return
+        self.attributes[cls] = {}
+        for name in ("__init__", "setup", "build"):
+            fn = classes.own_function(self, cls, name)
+            if fn is not None and fn.body.parent is cls.body:
+                self.run(fn.body, grad_mode.INHERITED)
+
+    def attribute_written(self, cls: Cls, name: str, value: Value) -> None:
+        """``self.name = value``: kept if it tells more than the name does."""
+        telling = frozenset(
+            atom
+            for atom in value
+            if isinstance(atom, (Fn, Cls, Api, Literal))
+            or (isinstance(atom, Obj) and atom.type not in (RESULT, SCALAR, TENSOR))
+        )
+        if not telling or (len(telling) == 1 and telling == self.world.none):
+            return
+        self.attribute_values.update(telling)
+        known = self.attributes.setdefault(cls, {}).get(name)
+        self.attributes[cls][name] = telling if known is None else union([known, telling])
+
+    def instantiate(self, ip: Interpreter, site: Site, cls: Cls) -> Value:
+        """Call a class of the file."""
+        from gradlint.facts import InferenceUse
+
+        for value in site.values():
+            self.escaped(value)
+        self.prepare(cls)
+        if classes.is_module(self, cls) and ip.state.modes == grad_mode.INFERENCE:
+            ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "module", f"{cls.label}(...)", "its parameters"))
+        return frozenset((self.world.obj(site.event, INSTANCE, cls=cls, name=cls.label),))
+
+    def call_instance(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
+        """Call an instance of a class of the file that is no module."""
+        fn = classes.own_function(self, obj.cls, "__call__") if obj.cls is not None else None
+        if fn is None:
+            from gradlint.transfer import calls
+
+            return calls.unknown(ip, site)
+        return self.call(ip, site, self.world.fn(fn.body, obj, fn.wrappers, fn.marks))
+
+    def call_partial(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
+        """Call a ``functools.partial``: only functions of the file are seen through."""
+        from gradlint.transfer import api, calls, methods
+
+        found = [
+            calls.call_one(ip, site, atom, api, methods)
+            for atom in ip.state.contents.get(obj, frozenset())
+            if isinstance(atom, Fn)
+        ]
+        return union(found) if found else calls.unknown(ip, site)
+
+    def super_of(self, ip: Interpreter) -> Value:
+        """``super()`` in a method."""
+        scope: Body | None = ip.body
+        while scope is not None and (scope.parent is None or scope.parent.kind != "class"):
+            scope = scope.parent
+        if scope is None or scope.parent is None:
+            return TOP
+        cls = self.class_of(scope.parent)
+        return frozenset((self.world.sym(cls, "super()"),))
+
+    def module_method(self, ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
+        """A method of a module that is neither torch's nor code of the file."""
+        from gradlint.transfer import calls
+
+        return calls.unknown(ip, site)
+
+    # -- what things are -----------------------------------------------------------------------------------
+
+    def kind(self, atom: Atom) -> str:
+        """The kind of thing an atom is, in one word."""
+        if self.is_module(atom):
+            return "module"
+        if self.is_optimizer(atom):
+            return "optimizer"
+        if isinstance(atom, Obj):
+            return atom.type
+        if isinstance(atom, Literal):
+            return "constant"
+        if isinstance(atom, (Fn, Cls, Api, Tuple, Method)):
+            return type(atom).__name__.lower()
+        return "unknown"
+
+    def is_module(self, atom: Atom) -> bool:
+        """Whether an atom is a module, for certain or by its name."""
+        if isinstance(atom, Obj):
+            if atom.cls is not None:
+                return classes.is_module(self, atom.cls)
+            return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
+        if isinstance(atom, Sym):
+            if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
+                return True
+            return roles.MODULE.search(atom.path) is not None or bool(
+                self.evidence.get(atom, set()) & {"parameters", "named_parameters", "eval", "state_dict"}
+            )
+        return False
+
+    def is_optimizer(self, atom: Atom) -> bool:
+        """Whether an atom is an optimizer, for certain or by its name."""
+        if isinstance(atom, Obj):
+            return atom.type in optimizers()
+        return isinstance(atom, Sym) and roles.OPTIMIZER.search(atom.path) is not None and not roles.SCHEDULER.search(atom.path)
+
+    def is_tensor(self, ip: Interpreter, atom: Atom) -> bool:
+        """Whether an atom is a tensor for certain."""
+        return isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD, "state_value")
+
+    def trainable(self, ip: Interpreter, module: Atom) -> bool:
+        """Whether a module's own parameters put its result on the graph."""
+        if isinstance(module, Obj) and module.cls is None:
+            return not self.is_free_of_parameters(module)
+        return True
+
+    def is_free_of_parameters(self, module: Atom) -> bool:
+        """Whether a module has no parameters: activations, losses."""
+        if isinstance(module, Obj) and module.cls is None:
+            name = module.type.rpartition(".")[2]
+            return name in parameter_free_modules()
+        return isinstance(module, Sym) and roles.LOSS.search(module.path) is not None
+
+    def makes_module(self, name: str) -> bool:
+        """Whether the outside function ``name`` returns a module."""
+        last = name.rpartition(".")[2]
+        if last == "from_pretrained":
+            return MODULE_FACTORY.search(name) is not None
+        return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")
+
+    def runs_backward(self, receiver: Atom, last: str) -> bool:
+        """Whether ``receiver.backward(loss)`` is a framework's call: its name says so."""
+        return bool(BACKWARD_RUNNER.search(last))
+
+    def unknown(self, ip: Interpreter, event: Any) -> Value:
+        """A value of which nothing is known but where it was made."""
+        return ip.make(event, RESULT, tensor.ANY)
+
+    def flows(self, ip: Interpreter, site: Site, made: Value) -> None:
+        """The result of a call depends on its arguments."""
+        self.derives(ip, site.event, made, site.values())
+
+    def derives(self, ip: Interpreter, event: Any, made: Value, operands: list[Value]) -> None:
+        """``made`` was computed from ``operands``."""
+        for operand in operands:
+            for atom in operand:
+                if isinstance(atom, (Obj, Sym)):
+                    self.flowing.setdefault(atom, set()).update(made)
+
+    def effect(self, ip: Interpreter, kind: str, value: Value = frozenset(), mode: int = 0) -> None:
+        """Something happened to gradients."""
+
+
+def reach(ip: Interpreter, value: Value) -> set[Atom]:
+    """The atoms of a value, of its tuples and of its containers."""
+    found: set[Atom] = set()
+    pending = list(value)
+    while pending and len(found) < 64:
+        atom = pending.pop()
+        if atom in found:
+            continue
+        found.add(atom)
+        if isinstance(atom, Tuple):
+            for item in atom.items:
+                pending.extend(item)
+        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+            pending.extend(ip.state.contents.get(atom, ()))
+    return found
+
+
+BUILTINS = frozenset(dir(__import__("builtins")))
+KNOWN_METHODS = frozenset("backward step zero_grad eval train parameters named_parameters state_dict items values append".split())
+MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
+MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
+BACKWARD_RUNNER = re.compile(r"(?:accelerator|fabric|engine|optimizer|amp|strategy|scaler|trainer)$", re.IGNORECASE)

@@ -1,0 +1,240 @@
+"""Calls of functions of the file: what a body does to the mode, to gradients, and what it returns.
+
+A summary is computed once per body and entry mode, on demand. While it is being computed (recursion) the body
+is taken to change nothing and to return anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import EVAL, TRAIN, State
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    TENSOR,
+    TOP,
+    Atom,
+    Context,
+    Fn,
+    Obj,
+    Sym,
+    Tuple,
+    Value,
+    union,
+)
+from gradlint.facts import Backward, Clear, Step
+from gradlint.transfer import calls, contexts
+from gradlint.transfer.recorder import LocalCall, Recorder
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
+    from gradlint.project.program import Program
+    from gradlint.transfer.interpreter import Interpreter
+
+
+@dataclass(slots=True)
+class Returned:
+    """One value that a body returns, with what its objects were when it returned."""
+
+    value: Value
+    places: dict[Atom, Place]
+    contents: dict[Atom, Value]
+
+
+@dataclass(slots=True)
+class Run:
+    """One body solved for one entry mode."""
+
+    body: Body
+    entry: int
+    recorder: Recorder = field(default_factory=Recorder)
+    exit_modes: int = 0
+    raise_modes: int = 0
+    yield_modes: int = 0
+    returned: dict[int, list[Returned]] = field(default_factory=dict)
+    env: dict[str, Value] = field(default_factory=dict)
+    exits_at: dict[Span, tuple[str, int, dict[int, Span]]] = field(default_factory=dict)
+    """How the body is left: per place the way (``return``, ``raise``, ``end``), the modes, and their evidence."""
+    complete: bool = False
+
+
+def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
+    """Call a function of the file: note the call, run its summary on the state, map what it returns."""
+    modes = inside(fn, ip.state.modes)
+    ip.recorder.calls[ip.block.index].append(LocalCall(fn, modes, site.event.span))
+    arguments = bind(program, site, fn)
+    program.bind_arguments(fn.body, arguments)
+    if fn.body.is_generator:
+        return iterate_later(ip, program, site, fn)
+    exits = raises = 0
+    runs: list[Run] = []
+    for mode in grad_mode.each(modes):
+        run = program.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+        if run is None or not run.complete:
+            exits, raises = exits | mode, raises | mode
+            continue
+        runs.append(run)
+        exits |= grad_mode.resolve(run.exit_modes, mode)
+        raises |= grad_mode.resolve(run.raise_modes, mode)
+    raise_with(ip, fn, raises)
+    leave(ip, fn, exits, runs)
+    for run in runs[:1]:
+        replay(ip, program, site, fn, run, arguments)
+    return returned(ip, program, site, fn, runs, arguments) if runs else calls.unknown(ip, site)
+
+
+def inside(fn: Fn, modes: int) -> int:
+    """The modes in which the body runs: those of the call, through the decorators, outermost first."""
+    if fn.body.is_async:
+        return modes
+    for context in reversed(fn.wrappers):
+        modes = contexts.effect(context.type, context.flag, modes)
+    return modes
+
+
+def raise_with(ip: Interpreter, fn: Fn, raises: int) -> None:
+    """The exceptions that the call lets out."""
+    if not raises:
+        return
+    before = ip.state.modes
+    if not fn.wrappers:
+        ip.state.modes = raises
+    ip.raised(ip.state)
+    ip.state.modes = before
+
+
+def leave(ip: Interpreter, fn: Fn, exits: int, runs: list[Run]) -> None:
+    """The modes behind the call: a decorated function gives back what it found."""
+    if fn.wrappers and exits and not fn.body.is_async:
+        return
+    if exits != ip.state.modes:
+        ip.state.modes = exits
+        contexts.since(ip, ip.recorder.calls[ip.block.index][-1].span)
+
+
+def bind(program: Program, site: calls.Site, fn: Fn) -> dict[str, Value]:
+    """Arguments by parameter name."""
+    parameters = fn.body.parameters
+    names = [p.name for p in parameters if p.kind == "positional"]
+    bound: dict[str, Value] = {}
+    if fn.receiver is not None and names:
+        bound[names.pop(0)] = frozenset((fn.receiver,))
+    for index, value in enumerate(site.args):
+        if index in site.event.starred:
+            break
+        if index < len(names):
+            bound[names[index]] = value
+    for keyword, value in site.keywords.items():
+        bound[keyword] = value
+    return bound
+
+
+def iterate_later(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
+    """A generator runs when it is iterated over."""
+    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+    obj = next(iter(made))
+    ip.state.contents[obj] = TOP
+    program.generators[obj] = fn
+    return made
+
+
+def substitute(program: Program, body: Body, value: Value, arguments: dict[str, Value]) -> Value:
+    """``value`` of a callee with its parameters replaced by the arguments."""
+    found: set[Atom] = set()
+    for atom in value:
+        if isinstance(atom, Sym) and atom.scope is body:
+            root, _, rest = atom.path.partition(".")
+            given = arguments.get(root)
+            if given is None:
+                found |= TOP
+            elif not rest:
+                found |= given
+            else:
+                found |= {extend(program, base, rest) for base in given}
+        else:
+            found.add(atom)
+    return frozenset(found)
+
+
+def extend(program: Program, base: Atom, rest: str) -> Atom:
+    """The atom at path ``rest`` of ``base``."""
+    if isinstance(base, Sym):
+        return program.world.sym(base.scope, f"{base.path}.{rest}", parent=base)
+    return program.world.sym(base, f"{base.label}.{rest}", parent=base)
+
+
+def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run, arguments: dict[str, Value]) -> None:
+    """Do in the caller what the callee did to gradients and modules."""
+    protocol = [h for kind in (Backward, Step, Clear) for h in run.recorder.all(kind)]
+    name = fn.body.name
+    for happening in sorted(protocol, key=lambda h: h.span):
+        if isinstance(happening, Backward) and happening.how != "grad":
+            target = substitute(program, fn.body, happening.target.atoms, arguments)
+            calls.backward(ip, site.event, None, happening.how, name, target)
+        elif isinstance(happening, Backward):
+            calls.backward(ip, site.event, None, "grad", name, TOP)
+        elif isinstance(happening, Step):
+            calls.step(ip, site.event, None, substitute(program, fn.body, happening.optimizer.atoms, arguments), name)
+        elif isinstance(happening, Clear):
+            subject = substitute(program, fn.body, happening.subject.atoms, arguments)
+            calls.clear(ip, site.event.span, subject, "zero_grad", happening.subject.name, name)
+    for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
+        for given in substitute(program, fn.body, frozenset((atom,)), arguments):
+            if marks & (EVAL | TRAIN):
+                calls.set_training(ip, frozenset((given,)), marks & (EVAL | TRAIN))
+
+
+def returned(
+    ip: Interpreter, program: Program, site: calls.Site, fn: Fn, runs: list[Run], arguments: dict[str, Value]
+) -> Value:
+    """What the call returns: the callee's objects become objects of this call."""
+    found: list[Value] = []
+    for run in runs:
+        for group in run.returned.values():
+            for one in group:
+                found.append(imported(ip, program, site, fn.body, one, one.value, arguments, 0))
+    if not found:
+        return ip.world.none
+    return union(found)
+
+
+def imported(
+    ip: Interpreter,
+    program: Program,
+    site: calls.Site,
+    body: Body,
+    one: Returned,
+    value: Value,
+    arguments: dict[str, Value],
+    depth: int,
+) -> Value:
+    """``value`` of the callee in the caller's terms."""
+    found: set[Atom] = set()
+    for atom in value:
+        if isinstance(atom, Sym):
+            found |= substitute(program, body, frozenset((atom,)), arguments)
+        elif isinstance(atom, Tuple) and depth < 3:
+            parts = tuple(imported(ip, program, site, body, one, item, arguments, depth + 1) for item in atom.items)
+            found.add(ip.world.tuple(parts))
+        elif isinstance(atom, Obj) and not isinstance(atom, Context) and atom not in program.attribute_values:
+            made = ip.world.obj(site.event, atom.type, cls=atom.cls, owner=atom.owner, name=atom.name)
+            place = one.places.get(atom)
+            if place is not None:
+                known = ip.state.places.get(made) if made in found else None
+                placed = place._replace(roots=frozenset(), saved=frozenset(), made=place.made and site.event.span)
+                ip.state.places[made] = tensor.join_places(known, placed) if known is not None else placed
+            if atom in one.contents and depth < 3:
+                ip.state.contents[made] = imported(
+                    ip, program, site, body, one, one.contents[atom], arguments, depth + 1
+                )
+            found.add(made)
+        else:
+            found.add(atom)
+    return frozenset(found)

@@ -1,0 +1,395 @@
+"""Calls of what is imported: torch's functions and classes, and the builtins that pass tensors on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    SCALAR,
+    TENSOR,
+    TOP,
+    Api,
+    Atom,
+    Fn,
+    Literal,
+    Obj,
+    Sym,
+    Value,
+    union,
+)
+from gradlint.facts import GradFlag, InferenceUse
+from gradlint.torch_model import (
+    copying_factories,
+    factories,
+    foreign_factories,
+    function_cuts,
+    grad_contexts,
+    guarded_in_place,
+    in_place_foreach,
+    in_place_functions,
+    inplace_keyword,
+    inplace_modules,
+    modules,
+    nondifferentiable,
+    optimizers,
+    suppressing_contexts,
+    untracked_views,
+    views,
+)
+from gradlint.transfer import attributes, calls, contexts, saving
+
+if TYPE_CHECKING:
+    from gradlint.transfer.calls import Site
+    from gradlint.transfer.interpreter import Interpreter
+
+SAME = frozenset(
+    """torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DistributedDataParallel
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm torch.nn.parallel.DataParallel torch.optim.swa_utils.AveragedModel
+    typing.cast copy.copy torch.nn.utils.parametrizations.weight_norm torch.nn.utils.parametrizations.spectral_norm
+    torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.fx.symbolic_trace""".split()
+)
+"""Calls that return, or stand for, their first argument."""
+COLLECT = frozenset(
+    f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()
+) | {"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.trange", "tqdm.notebook.tqdm", "rich.progress.track", "itertools.chain", "tqdm"}
+SCALARS = frozenset(
+    f"builtins.{name}"
+    for name in """len int float bool str repr complex round range isinstance issubclass hasattr callable id hash type
+    print format ord chr bytes any all input open divmod bin hex vars dir globals locals""".split()
+)
+ARITHMETIC = frozenset(f"builtins.{name}" for name in "sum max min abs pow".split())
+PURE = SCALARS | ARITHMETIC | COLLECT | {"builtins.enumerate", "builtins.zip", "builtins.super", "builtins.getattr"}
+
+
+def never_raises(atom: Atom) -> bool:
+    """Calls that raise nothing worth a landing pad: mode switches, functions of this file (they tell themselves)."""
+    if isinstance(atom, Api):
+        return atom.name in grad_contexts() or atom.name == "contextlib.nullcontext"
+    return isinstance(atom, Fn) or isinstance(atom, contexts.Context)
+
+
+def call(ip: Interpreter, site: Site, api: Api) -> Value:
+    """Call ``api``."""
+    name = api.name
+    if name in grad_contexts():
+        return contexts.make(ip, site.event, name, site)
+    handler = HANDLERS.get(name)
+    if handler is not None:
+        return handler(ip, site, name)
+    if name.startswith("builtins."):
+        return builtin(ip, site, name)
+    if name in COLLECT or name.startswith("tqdm"):
+        return collect(ip, site, name)
+    if name in optimizers():
+        return optimizer(ip, site, name)
+    if name.startswith("torch."):
+        return of_torch(ip, site, name)
+    if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
+        return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
+    if ip.program.makes_module(name):
+        return made_module(ip, site, "torch.nn.Module")
+    if name.startswith("numpy.") or name.startswith("math."):
+        return ip.make(site.event, SCALAR, tensor.CUT, via=name)
+    if name.startswith("contextlib."):
+        return ip.make(site.event, name, tensor.PLAIN)
+    return calls.unknown(ip, site)
+
+
+def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
+    """Call a function or class of torch."""
+    last = name.rpartition(".")[2]
+    if name.startswith("torch.nn.") and last in modules() and not name.startswith("torch.nn.functional."):
+        return made_module(ip, site, name)
+    if name in copying_factories() or name in foreign_factories() or name in function_cuts():
+        return copied(ip, site, name)
+    if name in factories():
+        return factory(ip, site, name)
+    if name in guarded_in_place():
+        return site.args[0] if site.args else TOP
+    if name in in_place_foreach():
+        saving.edit_list(ip, site, last)
+        return TOP
+    if name in in_place_functions() or in_place_by_keyword(site, name):
+        return edited(ip, site, last)
+    if last in nondifferentiable():
+        return ip.make(site.event, TENSOR, tensor.PLAIN, via=last)
+    if name == f"torch.{last}" and last in views() and site.args and last not in untracked_views():
+        return ip.part(site.event, site.args[0], ITERATOR if views()[last] == "multi" else TENSOR)
+    if name == "torch.detach" and site.args:
+        return ip.make(site.event, TENSOR, tensor.CUT, via="detach")
+    if name.startswith(("torch.nn.functional.", "torch.linalg.", "torch.fft.", "torch.special.")) or name == f"torch.{last}":
+        return calls.apply(ip, site.event, name, flatten(ip, site.args) + list(site.keywords.values()))
+    if last[:1].isupper():
+        return ip.make(site.event, name, tensor.PLAIN)
+    return calls.unknown(ip, site)
+
+
+def flatten(ip: Interpreter, args: list[Value]) -> list[Value]:
+    """Arguments with a list or tuple of tensors (``torch.cat([a, b])``) replaced by what it holds."""
+    found = []
+    for value in args:
+        held = [ip.state.contents[atom] for atom in value if isinstance(atom, Obj) and ip.state.contents.get(atom)]
+        found.append(union(held) if held else value)
+    return found
+
+
+def in_place_by_keyword(site: Site, name: str) -> bool:
+    """``F.relu(x, inplace=True)`` writes its first argument."""
+    if name not in inplace_keyword():
+        return False
+    flag = site.argument(inplace_keyword()[name], "inplace")
+    return flag is not None and calls.truth(flag) is True
+
+
+def edited(ip: Interpreter, site: Site, op: str) -> Value:
+    """A function that writes its first argument and returns it."""
+    if not site.args:
+        return TOP
+    target = site.args[0]
+    ip.edit(site.event, target, ip.operand(site.event.args[0]), op, site.args[1:])
+    plain = op.rstrip("_")
+    result = ip.operate(site.event, plain, site.args)
+    after = calls.edited(ip, site.event, target, result)
+    saving.save(ip, site.event, plain, [frozenset(), *site.args[1:]], after)
+    return after
+
+
+# -- making things -----------------------------------------------------------------------------------------
+
+
+def made_module(ip: Interpreter, site: Site, name: str) -> Value:
+    """A new module of torch."""
+    if name == "torch.nn.Parameter":
+        return parameter(ip, site, name)
+    last = name.rpartition(".")[2]
+    obj = ip.world.obj(site.event, name, name=last)
+    ip.state.marks.pop(obj, None)
+    ip.state.contents[obj] = frozenset().union(*site.values()) if site.values() else frozenset()
+    position = inplace_modules().get(last)
+    flag = site.argument(position, "inplace") if position is not None else None
+    if flag is not None and calls.truth(flag) is True:
+        ip.program.in_place_modules.add(obj)
+    if ip.state.modes == grad_mode.INFERENCE and not ip.program.is_free_of_parameters(obj):
+        ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "module", f"{last}(...)", "its parameters"))
+    return frozenset((obj,))
+
+
+def parameter(ip: Interpreter, site: Site, name: str) -> Value:
+    """``nn.Parameter(data, requires_grad=True)``."""
+    flag = site.argument(1, "requires_grad")
+    graph = tensor.LEAF if flag is None or calls.truth(flag) else tensor.PLAIN if calls.truth(flag) is False else tensor.ANY
+    if ip.state.modes == grad_mode.INFERENCE and graph != tensor.PLAIN:
+        ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "parameter", "nn.Parameter(...)", "the parameter"))
+    obj = ip.world.obj(site.event, PARAMETER)
+    ip.state.places[obj] = Place(graph)
+    return frozenset((obj,))
+
+
+def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
+    """A new optimizer, with the modules whose parameters it owns."""
+    obj = ip.world.obj(site.event, name, name=name.rpartition(".")[2])
+    given = site.argument(0, "params")
+    ip.program.owners[obj] = owners(ip, given) if given is not None else frozenset()
+    ip.state.gradients.pop(obj, None)
+    return frozenset((obj,))
+
+
+def owners(ip: Interpreter, value: Value, depth: int = 0) -> Value:
+    """The modules whose parameters ``value`` holds."""
+    found: set[Atom] = set()
+    for atom in value:
+        if isinstance(atom, Obj) and atom.type == PARAMETER and atom.owner is not None:
+            found.add(atom.owner)
+        elif depth < 4:
+            found |= owners(ip, ip.state.contents.get(atom, frozenset()), depth + 1)
+    return frozenset(found)
+
+
+def factory(ip: Interpreter, site: Site, name: str) -> Value:
+    """A fresh tensor: a leaf that requires grad if asked for."""
+    flag = site.keywords.get("requires_grad")
+    if flag is None and "**" not in site.keywords:
+        graph = tensor.PLAIN
+    else:
+        wanted = calls.truth(flag) if flag is not None else None
+        graph = tensor.LEAF if wanted else tensor.PLAIN if wanted is False else tensor.ANY
+    return ip.make(site.event, TENSOR, graph, via=name) if graph != tensor.LEAF else fresh_leaf(ip, site, name)
+
+
+def fresh_leaf(ip: Interpreter, site: Site, name: str) -> Value:
+    """A leaf that requires grad: not computed, so it has no ``made``."""
+    obj = ip.world.obj(site.event, TENSOR)
+    ip.state.places[obj] = Place(tensor.LEAF, via=name)
+    return frozenset((obj,))
+
+
+def copied(ip: Interpreter, site: Site, name: str) -> Value:
+    """``torch.tensor(t)``, ``Variable(t)`` and kin: a tensor without the graph of what it was made from."""
+    if name in ("torch.as_tensor", "torch.asarray") and site.args:
+        return site.args[0] if calls.may_be_tensor(ip, site.args[0]) else ip.make(site.event, TENSOR, tensor.PLAIN)
+    given = site.args[0] if site.args else TOP
+    place = [ip.state.places.get(atom) for atom in given]
+    computed = any(p is not None and p.made is not None for p in place) and not calls.is_number(given)
+    wanted = site.keywords.get("requires_grad")
+    value = calls.truth(wanted) if wanted is not None else False
+    if value and computed:
+        ip.recorder.note(GradFlag(site.event.span, *ip.where(), ip.operand(site.event.args[0]), True, "argument"))
+        obj = ip.world.obj(site.event, TENSOR)
+        ip.state.places[obj] = Place(tensor.LEAF, flagged=frozenset((site.event.span,)), made=site.event.span, via=name)
+        return frozenset((obj,))
+    if value or value is None:
+        return fresh_leaf(ip, site, name) if value else ip.make(site.event, TENSOR, tensor.ANY, via=name)
+    return ip.make(site.event, TENSOR, tensor.CUT if computed else tensor.PLAIN, via=name)
+
+
+# -- builtins ----------------------------------------------------------------------------------------------
+
+
+def builtin(ip: Interpreter, site: Site, name: str) -> Value:
+    """Builtin functions that matter to tensors; the others return numbers or something unknown."""
+    if name in COLLECT:
+        return collect(ip, site, name)
+    if name in SCALARS:
+        for value in site.values():
+            ip.program.escaped(value)
+        return ip.make(site.event, SCALAR, tensor.PLAIN if name != "builtins.float" else tensor.CUT, via=name)
+    if name in ("builtins.max", "builtins.min", "builtins.abs", "builtins.pow"):
+        if all(calls.is_number(value) for value in site.args):
+            return ip.make(site.event, SCALAR, tensor.PLAIN)
+        return ip.operate(site.event, name, flatten(ip, site.args))
+    return calls.unknown(ip, site)
+
+
+def collect(ip: Interpreter, site: Site, name: str) -> Value:
+    """``list(items)``, ``tqdm(items)``: a new collection of the same items."""
+    made = ip.make(site.event, CONTAINER if name.startswith("builtins.") else ITERATOR, tensor.PLAIN)
+    held = [attributes.items_of(ip, site.event, value) for value in site.args[:1]]
+    ip.state.contents[next(iter(made))] = union(held) if held else frozenset()
+    return made
+
+
+def enumerated(ip: Interpreter, site: Site, name: str) -> Value:
+    """``enumerate(items)``."""
+    items = attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
+    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+    count = frozenset((ip.world.obj(site.event, SCALAR),))
+    ip.state.contents[next(iter(made))] = frozenset((ip.world.tuple((count, items)),))
+    return made
+
+
+def zipped(ip: Interpreter, site: Site, name: str) -> Value:
+    """``zip(a, b)``."""
+    items = tuple(attributes.items_of(ip, site.event, value) for value in site.args)
+    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+    ip.state.contents[next(iter(made))] = frozenset((ip.world.tuple(items),))
+    return made
+
+
+def summed(ip: Interpreter, site: Site, name: str) -> Value:
+    """``sum(items)``: nothing is on the graph if no item is."""
+    items = attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
+    return calls.apply(ip, site.event, "add", [items or TOP])
+
+
+def next_item(ip: Interpreter, site: Site, name: str) -> Value:
+    """``next(iterator)``."""
+    return attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
+
+
+def get_attribute(ip: Interpreter, site: Site, name: str) -> Value:
+    """``getattr(obj, "name")``."""
+    key = next(iter(site.args[1])) if len(site.args) > 1 and len(site.args[1]) == 1 else None
+    if isinstance(key, Literal) and isinstance(key.value, str):
+        return attributes.read(ip, site.event, site.args[0], key.value)
+    return TOP
+
+
+def super_(ip: Interpreter, site: Site, name: str) -> Value:
+    """``super()``: the same object, seen as an instance of its base."""
+    return ip.program.super_of(ip)
+
+
+# -- autograd ----------------------------------------------------------------------------------------------
+
+
+def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
+    """``torch.autograd.grad(outputs, inputs)``."""
+    calls.backward(ip, site.event, site.ref(0, "outputs"), "grad")
+    create = site.argument(4, "create_graph")
+    graph = tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
+    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+    obj = ip.world.obj(site.event, GRAD)
+    ip.state.places[obj] = Place(graph, via="autograd.grad")
+    ip.state.contents[next(iter(made))] = frozenset((obj,))
+    return made
+
+
+def autograd_backward(ip: Interpreter, site: Site, name: str) -> Value:
+    """``torch.autograd.backward(tensors)``."""
+    calls.backward(ip, site.event, site.ref(0, "tensors"), "backward")
+    return ip.world.none
+
+
+def deepcopy(ip: Interpreter, site: Site, name: str) -> Value:
+    """``copy.deepcopy(module)``: another module of the same kind."""
+    if not site.args:
+        return TOP
+    found: set[Atom] = set()
+    for atom in site.args[0]:
+        if ip.program.is_module(atom):
+            if ip.state.modes == grad_mode.INFERENCE:
+                call = f"copy.deepcopy({ip.labels[site.event.args[0]]})"
+                ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "copy", call, "the parameters of the copy"))
+            kind = atom.type if isinstance(atom, Obj) and atom.cls is None else "torch.nn.Module"
+            copy = ip.world.obj(site.event, kind, cls=atom.cls if isinstance(atom, Obj) else None)
+            ip.state.marks[copy] = ip.state.marks.get(atom, 0)
+            found.add(copy)
+        else:
+            found |= ip.make(site.event, RESULT, ip.graph_of(frozenset((atom,))))
+    return frozenset(found)
+
+
+def partial(ip: Interpreter, site: Site, name: str) -> Value:
+    """``functools.partial(function, ...)``."""
+    made = ip.make(site.event, "functools.partial", tensor.PLAIN)
+    ip.state.contents[next(iter(made))] = site.args[0] if site.args else TOP
+    return made
+
+
+def same(ip: Interpreter, site: Site, name: str) -> Value:
+    """A call that stands for its first argument."""
+    return site.args[0] if site.args else TOP
+
+
+def checkpoint(ip: Interpreter, site: Site, name: str) -> Value:
+    """``checkpoint(function, *args)`` runs the function in the mode that is in force."""
+    if not site.args:
+        return TOP
+    inner = calls.Site(site.event, site.args[1:], {k: v for k, v in site.keywords.items() if k != "use_reentrant"}, site.starred)
+    from gradlint.transfer import methods
+
+    return union([calls.call_one(ip, inner, atom, __import__("sys").modules[__name__], methods) for atom in site.args[0]])
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
+    "builtins.enumerate": enumerated,
+    "builtins.zip": zipped,
+    "builtins.sum": summed,
+    "builtins.next": next_item,
+    "builtins.getattr": get_attribute,
+    "builtins.super": super_,
+    "torch.autograd.grad": autograd_grad,
+    "torch.autograd.backward": autograd_backward,
+    "torch.nn.Parameter": parameter,
+    "copy.deepcopy": deepcopy,
+    "functools.partial": partial,
+    **dict.fromkeys(SAME, same),
+}

@@ -1,0 +1,258 @@
+"""Reading and writing attributes and items."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import FROZEN, THAWED
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    INSTANCE,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    SCALAR,
+    STATE_DICT,
+    TENSOR,
+    TOP,
+    Api,
+    Atom,
+    Cls,
+    Context,
+    Fn,
+    Literal,
+    Method,
+    Obj,
+    Sym,
+    Tuple,
+    Value,
+    union,
+)
+from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse, Keep
+from gradlint.ir import events as ir
+from gradlint.torch_model import grad_contexts, mode_queries
+from gradlint.torch_model import names as torch_names
+from gradlint.torch_model.attributes import known_methods
+from gradlint.transfer import calls
+
+if TYPE_CHECKING:
+    from gradlint.transfer.interpreter import Interpreter
+
+PLAIN_ATTRIBUTES = frozenset(
+    "shape dtype device requires_grad is_leaf ndim layout is_cuda is_sparse names itemsize nbytes grad_fn training".split()
+)
+VIEW_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
+
+
+def read(ip: Interpreter, event: Any, whole: Value, name: str) -> Value:
+    """The value of attribute ``name`` of ``whole``."""
+    return union([read_one(ip, event, atom, name) for atom in whole])
+
+
+def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
+    """The value of attribute ``name`` of one atom."""
+    world = ip.world
+    written = ip.state.attributes.get((atom, name))
+    if written is not None:
+        return written
+    if isinstance(atom, Api):
+        return frozenset((world.api(torch_names.canonical(f"{atom.name}.{name}")),))
+    if isinstance(atom, Obj) and atom.cls is not None:
+        return ip.program.attribute(atom, atom.cls, name)
+    if isinstance(atom, Cls):
+        return ip.program.attribute(atom, atom, name)
+    if isinstance(atom, (Obj, Sym)) and ip.program.is_tensor(ip, atom):
+        return tensor_attribute(ip, event, atom, name)
+    if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
+        return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
+    if isinstance(atom, Sym):
+        if name in ("data", "grad"):
+            return tensor_attribute(ip, event, atom, name)
+        if name in known_methods():
+            return frozenset((world.method(atom, name),))
+        return frozenset((world.sym(atom.scope, f"{atom.path}.{name}", parent=atom),))
+    if isinstance(atom, Obj) and atom.type == RESULT:
+        if name in ("data", "grad"):
+            return tensor_attribute(ip, event, atom, name)
+        if name in known_methods():
+            return frozenset((world.method(atom, name),))
+        return ip.part(event, frozenset((atom,)), RESULT)
+    if isinstance(atom, (Obj, Literal, Tuple, Method, Fn)):
+        return frozenset((world.method(atom, name),))
+    return TOP
+
+
+def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
+    """An attribute of something that is a tensor."""
+    whole = frozenset((atom,))
+    if name in PLAIN_ATTRIBUTES:
+        return ip.make(event, SCALAR, tensor.PLAIN, via=name)
+    if name == "grad":
+        return ip.make(event, GRAD, tensor.ANY, via="grad")
+    if name == "data":
+        made = ip.world.obj(event, TENSOR)
+        ip.state.places[made] = Place(tensor.CUT, made=event.span, via=".data")
+        return frozenset((made,))
+    if name in VIEW_ATTRIBUTES:
+        return ip.part(event, whole)
+    if name in known_methods():
+        return frozenset((ip.world.method(atom, name),))
+    return ip.part(event, whole)
+
+
+def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
+    """The value of ``whole[key]``."""
+    found: list[Value] = []
+    for atom in whole:
+        if isinstance(atom, Tuple):
+            index = calls.number(key)
+            if isinstance(index, int) and -len(atom.items) <= index < len(atom.items):
+                found.append(atom.items[index])
+            else:
+                found.append(union(list(atom.items)))
+        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+            found.append(ip.state.contents.get(atom) or TOP)
+        elif isinstance(atom, Obj) and atom.type == STATE_DICT:
+            found.append(frozenset((ip.world.obj(event, "state_value", owner=atom.owner),)))
+        elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
+            found.append(indexed(ip, event, atom, key))
+        elif isinstance(atom, Obj) and ip.program.is_module(atom):
+            found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
+        elif isinstance(atom, Sym):
+            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]"),)))
+        elif isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
+            found.append(ip.part(event, frozenset((atom,)), atom.type))
+        else:
+            found.append(TOP)
+    return union(found)
+
+
+def indexed(ip: Interpreter, event: Any, atom: Obj, key: Value) -> Value:
+    """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor."""
+    plain = all(
+        isinstance(part, Literal) or (isinstance(part, Obj) and part.type in ("slice", SCALAR)) or is_plain_tuple(part)
+        for part in key
+    )
+    if plain:
+        return ip.part(event, frozenset((atom,)))
+    return ip.operate(event, "index", [frozenset((atom,))])
+
+
+def is_plain_tuple(atom: Atom) -> bool:
+    """A tuple of numbers and slices."""
+    return isinstance(atom, Tuple) and all(
+        isinstance(part, Literal) or (isinstance(part, Obj) and part.type in ("slice", SCALAR))
+        for items in atom.items
+        for part in items
+    )
+
+
+def unpack(ip: Interpreter, event: Any, whole: Value, index: int | None, count: int) -> Value:
+    """The part at ``index`` of ``whole`` taken apart into ``count`` targets."""
+    found: list[Value] = []
+    for atom in whole:
+        if isinstance(atom, Tuple):
+            if index is not None and len(atom.items) == count:
+                found.append(atom.items[index])
+            else:
+                found.append(union(list(atom.items)) if atom.items else TOP)
+        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+            found.append(ip.state.contents.get(atom) or TOP)
+        elif isinstance(atom, Obj) and (atom.type == RESULT or ip.program.is_tensor(ip, atom)):
+            found.append(ip.part(event, frozenset((atom,)), atom.type if atom.type == RESULT else TENSOR))
+        elif isinstance(atom, Sym):
+            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[{index}]"),)))
+        else:
+            found.append(TOP)
+    return union(found)
+
+
+def items_of(ip: Interpreter, event: Any, whole: Value) -> Value:
+    """What iterating over ``whole`` gives."""
+    found: list[Value] = []
+    for atom in whole:
+        if isinstance(atom, Tuple):
+            found.append(union(list(atom.items)) if atom.items else frozenset())
+        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+            found.append(ip.state.contents.get(atom) or TOP)
+        elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
+            found.append(ip.part(event, frozenset((atom,))))
+        elif isinstance(atom, Obj) and ip.program.is_module(atom):
+            found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
+        elif isinstance(atom, Sym):
+            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]"),)))
+        else:
+            found.append(TOP)
+    return union(found)
+
+
+def write(ip: Interpreter, e: ir.SetAttr) -> None:
+    """``obj.name = src``."""
+    whole, value = ip.value(e.obj), ip.value(e.src)
+    target = ip.operand(e.obj)
+    ip.recorder.note(AttributeWrite(e.span, *ip.where(), target, e.name, ip.operand(e.src)))
+    for atom in whole:
+        if isinstance(atom, Api):
+            written_over_torch(ip, e, atom)
+        elif isinstance(atom, (Obj, Sym, Cls)):
+            if e.name not in ("requires_grad", "grad", "data"):
+                ip.state.attributes[(atom, e.name)] = value
+            if isinstance(atom, Obj) and atom.cls is not None:
+                ip.program.attribute_written(atom.cls, e.name, value)
+    if e.name == "requires_grad":
+        flag(ip, e, whole, calls.truth(value), "attribute", e.obj)
+    elif e.name == "grad":
+        if ip.state.modes == grad_mode.INFERENCE and not calls.is_none(value):
+            ip.recorder.note(InferenceUse(e.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
+        calls.clear(ip, e.span, whole, "grad" if calls.is_none(value) else "assigned")
+    if target.name == "self" or target.name.startswith("self.") or not ip.block.loops:
+        holder = ip.describe(whole, f"{target.name}.{e.name}", e.span)
+        ip.recorder.note(Keep(e.span, *ip.where(), holder, ip.operand(e.src), "attribute"))
+
+
+def written_over_torch(ip: Interpreter, e: ir.SetAttr, api: Api) -> None:
+    """``torch.is_grad_enabled = False`` replaces the function instead of setting the mode."""
+    name = torch_names.canonical(f"{api.name}.{e.name}")
+    if name in mode_queries() or name in grad_contexts():
+        ip.recorder.note(ContextMisuse(e.span, *ip.where(), "replaced", name))
+
+
+def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: str, ref: ir.Ref) -> None:
+    """``requires_grad`` of ``whole`` is set to ``value`` (None: not known)."""
+    ip.recorder.note(GradFlag(event.span, *ip.where(), ip.operand(ref), value, form))
+    for atom in whole:
+        module = atom.owner if isinstance(atom, Obj) and atom.type == PARAMETER else atom
+        if module is not None and (module is not atom or ip.program.is_module(atom)) and form != "attribute-of-module":
+            marks = ip.state.marks.get(module, 0)
+            ip.state.marks[module] = (marks & ~(FROZEN | THAWED)) | (THAWED if value else FROZEN)
+        if not isinstance(atom, (Obj, Sym)):
+            continue
+        place = ip.state.place(atom)
+        if value is False:
+            ip.state.places[atom] = place._replace(graph=tensor.PLAIN)
+        elif value:
+            computed = place.made is not None and bool(place.graph & (tensor.OFF | tensor.OFF_CALL | tensor.CUT | tensor.ANY))
+            ip.state.places[atom] = place._replace(
+                graph=tensor.LEAF if not place.graph & (tensor.GRAPH | tensor.ANY) else place.graph,
+                flagged=place.flagged | {event.span} if computed else place.flagged,
+            )
+
+
+def write_item(ip: Interpreter, e: ir.SetItem) -> None:
+    """``obj[key] = src``."""
+    whole, value = ip.value(e.obj), ip.value(e.src)
+    target = ip.operand(e.obj)
+    kept = False
+    for atom in whole:
+        if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+            ip.state.contents[atom] = union([ip.state.contents.get(atom, frozenset()), value])
+            kept = True
+        elif isinstance(atom, Sym):
+            kept = True
+    if kept:
+        ip.recorder.note(Keep(e.span, *ip.where(), target, ip.operand(e.src), "item"))
+    if calls.may_be_tensor(ip, whole) and not kept:
+        ip.edit(e, whole, target, "[]=", [value])

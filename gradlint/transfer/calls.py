@@ -1,0 +1,349 @@
+"""Calls: what is called decides what happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import CLEARED, EVAL, FILLED, FROZEN, TRAIN, USED, WIPED
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    PARAMETER,
+    RESULT,
+    SCALAR,
+    TENSOR,
+    TOP,
+    Api,
+    Atom,
+    Cls,
+    Context,
+    Fn,
+    Literal,
+    Method,
+    Obj,
+    Sym,
+    Tuple,
+    Unknown,
+    Value,
+    union,
+)
+from gradlint.facts import Backward, Clear, Forward, InferenceUse, Step
+from gradlint.ir import events as ir
+
+if TYPE_CHECKING:
+    from gradlint.transfer.interpreter import Interpreter
+
+
+MARKS = frozenset(
+    """builtins.staticmethod builtins.classmethod builtins.property functools.cached_property functools.cache
+    contextlib.contextmanager contextlib.asynccontextmanager functools.lru_cache abc.abstractmethod
+    typing.overload typing.override pytest.fixture torch.jit.script torch.jit.ignore torch.jit.export
+    torch.jit.unused torch.compile torch.compiler.disable""".split()
+)
+"""Decorators that return something that runs the function itself."""
+PROBE = "reveal_grad_mode"
+"""A function of this name asks for the grad modes in force; it does nothing else."""
+
+
+@dataclass(slots=True)
+class Site:
+    """One call with its arguments evaluated."""
+
+    event: ir.Call
+    args: list[Value]
+    keywords: dict[str, Value]
+    starred: bool
+
+    def argument(self, index: int, name: str) -> Value | None:
+        """The argument at ``index`` or called ``name``; None if it is not given."""
+        if name in self.keywords:
+            return self.keywords[name]
+        return self.args[index] if index < len(self.args) else None
+
+    def ref(self, index: int, name: str) -> ir.Ref:
+        """The temporary of an argument, `OPAQUE_REF` if it is not given."""
+        for keyword, ref in self.event.keywords:
+            if keyword == name:
+                return ref
+        return self.event.args[index] if index < len(self.event.args) else ir.OPAQUE_REF
+
+    def values(self) -> list[Value]:
+        """All arguments."""
+        return [*self.args, *self.keywords.values()]
+
+
+def call(ip: Interpreter, e: ir.Call) -> bool:
+    """Run a call on the state; what is called may be several things, whose effects are joined."""
+    from gradlint.transfer import api, methods
+
+    callees = ip.value(e.func)
+    if e.func >= 0 and ip.labels[e.func].rpartition(".")[2] == PROBE:
+        ip.recorder.probes[ip.block.index].append((e.span, ip.state.modes))
+        ip.set(e, TOP)
+        return True
+    site = Site(
+        e,
+        [ip.value(ref) for ref in e.args],
+        {name or "**": ip.value(ref) for name, ref in e.keywords},
+        bool(e.starred) or any(name is None for name, _ in e.keywords),
+    )
+    if not all(api.never_raises(atom) for atom in callees):
+        ip.raised(ip.state)
+    before = ip.state.modes
+    after = 0
+    results: list[Value] = []
+    known = [atom for atom in callees if not (isinstance(atom, Sym) and len(callees) > 1)] or list(callees)
+    for atom in known:
+        ip.state.modes = before
+        results.append(call_one(ip, site, atom, api, methods))
+        after |= ip.state.modes
+    ip.state.modes = after or before
+    func_label = ip.labels[e.func] if e.func >= 0 else ""
+    ip.set(e, union(results), f"{func_label}(...)" if e.args or e.keywords else f"{func_label}()")
+    return bool(after) or not known
+
+
+def call_one(ip: Interpreter, site: Site, atom: Atom, api: Any, methods: Any) -> Value:
+    """Call one atom."""
+    if isinstance(atom, Fn):
+        return ip.program.call(ip, site, atom)
+    if isinstance(atom, Cls):
+        return ip.program.instantiate(ip, site, atom)
+    if isinstance(atom, Api) and atom.name in MARKS:
+        return marked(ip, site, atom.name)
+    if isinstance(atom, Api):
+        return api.call(ip, site, atom)
+    if isinstance(atom, Method):
+        return methods.call(ip, site, atom)
+    if isinstance(atom, Context):
+        return decorator(ip, site, atom)
+    if isinstance(atom, Obj) and atom.type == "functools.partial":
+        return ip.program.call_partial(ip, site, atom)
+    if isinstance(atom, Obj) and atom.cls is not None and not ip.program.is_module(atom):
+        return ip.program.call_instance(ip, site, atom)
+    if isinstance(atom, (Obj, Sym)) and ip.program.is_module(atom):
+        return forward(ip, site, atom)
+    if isinstance(atom, Sym) and ip.program.note_callback(ip, site, atom):
+        return unknown(ip, site)
+    return unknown(ip, site)
+
+
+def marked(ip: Interpreter, site: Site, name: str) -> Value:
+    """``@staticmethod`` and other decorators that change how a function is reached, not what it does."""
+    given = site.args[0] if site.args else TOP
+    return frozenset(ip.program.mark(atom, name) if isinstance(atom, Fn) else atom for atom in given)
+
+
+def decorator(ip: Interpreter, site: Site, context: Context) -> Value:
+    """``torch.no_grad()(function)``."""
+    from gradlint.transfer import contexts
+
+    ip.program.entered(frozenset((context,)))
+    if site.args:
+        return contexts.decorate(ip, context, site.args[0])
+    return TOP
+
+
+def unknown(ip: Interpreter, site: Site) -> Value:
+    """Call something of which nothing is known: functions passed to it escape, its result may be anything."""
+    for value in site.values():
+        ip.program.escaped(value)
+    decorated = frozenset(atom for atom in site.args[0] if isinstance(atom, Fn)) if len(site.args) == 1 else frozenset()
+    if decorated and not site.keywords:
+        return decorated
+    made = ip.operate(site.event, "call", [], surely=False)
+    ip.program.flows(ip, site, made)
+    return made
+
+
+# -- modules -----------------------------------------------------------------------------------------------
+
+
+def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
+    """Call a module."""
+    from gradlint.transfer import saving
+
+    for value in site.values():
+        ip.program.escaped(value)
+    marks = ip.state.marks.get(module, 0)
+    trainable = ip.program.trainable(ip, module) and marks & FROZEN == 0
+    operands = [ip.graph_of(value) for value in site.values()]
+    graph = 0
+    if ip.state.modes & grad_mode.RECORDS:
+        graph |= tensor.GRAPH if trainable else tensor.result_of(operands or [tensor.ANY])
+    if ip.state.modes & grad_mode.NO_GRAPH:
+        graph |= tensor.OFF
+    made = ip.make(site.event, TENSOR, graph, via="forward")
+    event = site.event
+    result = ip.describe(made, ip.labels[event.func], event.span)
+    if trainable or not ip.program.is_free_of_parameters(module):
+        ip.recorder.note(Forward(event.span, *ip.where(), ip.operand(event.func), result, marks))
+    saving.save_for_module(ip, site, module, made)
+    ip.program.flows(ip, site, made)
+    return saving.module_in_place(ip, site, module, made)
+
+
+# -- arithmetic --------------------------------------------------------------------------------------------
+
+
+OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul", "%": "remainder", "//": "floor_divide"}
+
+
+def binary(ip: Interpreter, event: Any, op: str, left: Value, right: Value) -> Value:
+    """``left op right``."""
+    if is_number(left) and is_number(right):
+        return ip.make(event, SCALAR, tensor.PLAIN, via=op)
+    if op in ("+", "*") and any(isinstance(atom, Obj) and atom.type == CONTAINER for atom in left | right):
+        made = ip.make(event, CONTAINER, tensor.PLAIN)
+        ip.state.contents[next(iter(made))] = union(
+            [ip.state.contents.get(atom, frozenset()) for atom in left | right if isinstance(atom, Obj)]
+        )
+        return made
+    return apply(ip, event, OPERATORS.get(op, op), [left, right])
+
+
+def apply(ip: Interpreter, event: Any, op: str, operands: list[Value]) -> Value:
+    """An operation of torch on ``operands``: its result, and what it saves for backward."""
+    from gradlint.transfer import saving
+
+    made = ip.operate(event, op, operands)
+    saving.save(ip, event, op, operands, made)
+    ip.program.derives(ip, event, made, operands)
+    return made
+
+
+def save_for_in_place(ip: Interpreter, event: Any, op: str, target: Value, value: Value) -> None:
+    """What ``target op= value`` saves of ``value``; the target itself is cloned by autograd where needed."""
+    from gradlint.transfer import saving
+
+    saving.save_operand(ip, event, OPERATORS.get(op, op), target, value)
+
+
+def edited(ip: Interpreter, event: Any, target: Value, result: Value) -> Value:
+    """The target of an in-place operation afterwards: the same objects, at the place of the result."""
+    graph = ip.graph_of(result)
+    for atom in target:
+        if isinstance(atom, Obj):
+            place = ip.state.place(atom)
+            old = ip.graph_of_atom(atom)
+            new = old if old & tensor.ATTACHED or ip.state.modes & grad_mode.NO_GRAPH else graph
+            ip.state.places[atom] = place._replace(graph=new or old)
+    ip.program.derives(ip, event, target, [result])
+    return target
+
+
+def may_be_tensor(ip: Interpreter, value: Value) -> bool:
+    """Whether some atom of ``value`` may be a tensor."""
+    return any(
+        (isinstance(atom, Obj) and (atom.type in (TENSOR, PARAMETER, GRAD, RESULT))) or isinstance(atom, Sym)
+        for atom in value
+    )
+
+
+def keep_added(ip: Interpreter, e: ir.Augment, target: Value, value: Value) -> bool:
+    """``list += items``: true if the target is a container."""
+    from gradlint.facts import Keep
+
+    holders = [atom for atom in target if isinstance(atom, Obj) and atom.type == CONTAINER]
+    operand = ip.operand(e.target)
+    if holders:
+        for holder in holders:
+            ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), value])
+    if e.op in ("+", "-"):
+        ip.recorder.note(Keep(e.span, *ip.where(), operand, ip.operand(e.value), f"{e.op}="))
+    return bool(holders) and len(holders) == len(target)
+
+
+# -- gradients and optimizers ------------------------------------------------------------------------------
+
+
+def backward(ip: Interpreter, event: ir.Call, target: ir.Ref | None, how: str, through: str = "", value: Value | None = None) -> None:
+    """A backward pass from ``target``: gradients fill up, saved tensors are freed."""
+    operand = ip.operand(target) if target is not None else ip.describe(value or TOP, "", event.span)
+    pending: dict[object, int] = dict(ip.state.gradients)
+    ip.recorder.note(Backward(event.span, *ip.where(), operand, how, pending, through))
+    if ip.state.modes == grad_mode.INFERENCE:
+        ip.recorder.note(InferenceUse(event.span, *ip.where(), "backward", f"{how}(...)", "the gradients"))
+    if how != "grad":
+        for optimizer in ip.state.gradients:
+            ip.state.gradients[optimizer] = FILLED
+        ip.state.gradients[ip.program.everything] = FILLED
+    for atom, place in ip.state.places.items():
+        if place.saved:
+            ip.state.places[atom] = place._replace(saved=frozenset())
+    ip.program.effect(ip, "backward")
+
+
+def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref | None, value: Value, through: str = "") -> None:
+    """An optimizer's step."""
+    operand = ip.operand(optimizer) if optimizer is not None else ip.describe(value, "", event.span)
+    before, cleared = 0, None
+    for atom in value:
+        before |= ip.state.gradients.get(atom, ip.state.gradients.get(ip.program.everything, 0))
+        cleared = cleared or ip.state.cleared_at.get(atom) or ip.state.cleared_at.get(ip.program.everything)
+    ip.recorder.note(Step(event.span, *ip.where(), operand, before, cleared, through))
+    if ip.state.modes == grad_mode.INFERENCE:
+        ip.recorder.note(InferenceUse(event.span, *ip.where(), "step", f"{operand.name}.step()", "the state of the optimizer"))
+    for atom in value:
+        ip.state.gradients[atom] = USED
+    ip.program.effect(ip, "step", value)
+
+
+def clear(ip: Interpreter, span: ir.Span, subject: Value, how: str, name: str = "", through: str = "") -> None:
+    """Gradients are cleared: of an optimizer or, where the subject is anything else, of all that may own them."""
+    ip.recorder.note(Clear(span, *ip.where(), ip.describe(subject, name, span), through))
+    optimizers = [atom for atom in subject if ip.program.is_optimizer(atom)]
+    covered = optimizers if optimizers and len(optimizers) == len(subject) else [*ip.state.gradients, ip.program.everything]
+    for atom in covered:
+        before = ip.state.gradients.get(atom, ip.state.gradients.get(ip.program.everything, 0))
+        ip.state.gradients[atom] = WIPED if before == FILLED and how != "assigned" else FILLED if how == "assigned" else CLEARED
+        ip.state.cleared_at[atom] = span
+    ip.program.effect(ip, "clear", subject)
+
+
+def set_training(ip: Interpreter, module: Value, mode: int) -> None:
+    """``module.train()`` or ``module.eval()``; ``mode`` holds both marks when the argument is not known."""
+    for atom in module:
+        marks = ip.state.marks.get(atom, 0)
+        ip.state.marks[atom] = (marks & ~(EVAL | TRAIN)) | mode
+    ip.program.effect(ip, "mode", module, mode)
+
+
+# -- small questions ---------------------------------------------------------------------------------------
+
+
+def truth(value: Value) -> bool | None:
+    """The bool that ``value`` is for certain, or None."""
+    found = {atom.value if isinstance(atom, Literal) else None for atom in value}
+    if len(found) == 1:
+        only = found.pop()
+        return only if isinstance(only, bool) else None
+    return None
+
+
+def is_none(value: Value) -> bool:
+    """True if ``value`` is None for certain."""
+    return all(isinstance(atom, Literal) and atom.value is None for atom in value)
+
+
+def number(value: Value) -> Any:
+    """The number that ``value`` is for certain, or None."""
+    if len(value) == 1:
+        (atom,) = value
+        if isinstance(atom, Literal) and isinstance(atom.value, (int, float)):
+            return atom.value
+    return None
+
+
+def is_number(value: Value) -> bool:
+    """True if ``value`` is a Python constant or the result of arithmetic on such for certain."""
+    return all(isinstance(atom, Literal) or (isinstance(atom, Obj) and atom.type == SCALAR) for atom in value)
+
+
+def assume(ip: Interpreter, e: ir.Assume) -> bool:
+    """Take a branch: false if the condition is known to be otherwise."""
+    known = truth(ip.value(e.cond))
+    return known is None or known == e.truth

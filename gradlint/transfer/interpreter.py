@@ -1,0 +1,442 @@
+"""Runs the events of one block on a state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import State
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    INSTANCE,
+    ITERATOR,
+    PARAMETER,
+    SCALAR,
+    TENSOR,
+    TOP,
+    Api,
+    Atom,
+    Cls,
+    Context,
+    Fn,
+    Literal,
+    Obj,
+    Sym,
+    Tuple,
+    Unknown,
+    Value,
+    union,
+)
+from gradlint.facts import AttributeWrite, Edit, GradFlag, InferenceUse, Modes, Operand, Suspension
+from gradlint.ir import events as ir
+from gradlint.torch_model import names as torch_names
+from gradlint.transfer import attributes, calls, contexts
+from gradlint.transfer.recorder import Recorder
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Block, Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+
+Raise = Callable[[State], None]
+
+
+class Interpreter:
+    """The transfer function of one body: temporaries, what they are called, and a handler per event."""
+
+    def __init__(self, program: Program, body: Body, run: Run) -> None:
+        self.program, self.body, self.recorder = program, body, run.recorder
+        self.world = program.world
+        self.graph = body.graph
+        self.temps: list[Value] = [TOP] * self.graph.refs
+        self.labels: list[str] = [""] * self.graph.refs
+        self.spans: list[ir.Span] = [body.name_span] * self.graph.refs
+        self.regions: dict[int, tuple[Value, ir.Span]] = {}
+        self.receivers: dict[ir.Ref, ir.Ref] = {}
+        self.comparisons: dict[ir.Ref, ir.Compare] = {}
+        self.run = run
+        self.block: Block = self.graph.blocks[0]
+        self.state = State(grad_mode.INHERITED)
+        self.raised: Raise = lambda state: None
+
+    # -- the solver's side ---------------------------------------------------------------------------------
+
+    def transfer(self, index: int, state: State, raised: Raise) -> State | None:
+        """Run block ``index`` on ``state``; None if its end is not reached."""
+        self.block, self.state, self.raised = self.graph.blocks[index], state, raised
+        self.recorder.begin(index)
+        for event in self.block.events:
+            if HANDLERS[type(event)](self, event) is False:
+                return None
+        return state
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def value(self, ref: ir.Ref) -> Value:
+        """What the temporary ``ref`` may be."""
+        return self.temps[ref] if ref >= 0 else TOP
+
+    def set(self, event: Any, value: Value, label: str = "") -> None:
+        """Let the event's temporary be ``value``, called ``label`` in the source."""
+        dst = event.dst
+        self.temps[dst], self.labels[dst], self.spans[dst] = value, label, event.span
+
+    def graph_of(self, value: Value) -> int:
+        """Where a value may stand on the graph."""
+        found = 0
+        for atom in value:
+            found |= self.graph_of_atom(atom)
+        return found
+
+    def graph_of_atom(self, atom: Atom) -> int:
+        """Where one atom may stand on the graph."""
+        if isinstance(atom, Obj):
+            if atom.type in (SCALAR, INSTANCE) or isinstance(atom, Context):
+                return tensor.PLAIN
+            if atom.type in (CONTAINER, ITERATOR):
+                return self.graph_of(self.state.contents.get(atom, frozenset())) or tensor.PLAIN
+            place = self.state.places.get(atom)
+            if place is not None:
+                return place.graph
+            return tensor.LEAF if atom.type == PARAMETER else tensor.ANY
+        if isinstance(atom, (Sym, Unknown)):
+            place = self.state.places.get(atom)
+            return place.graph if place is not None else tensor.ANY
+        if isinstance(atom, Tuple):
+            found = 0
+            for item in atom.items:
+                found |= self.graph_of(item)
+            return found or tensor.PLAIN
+        return tensor.PLAIN
+
+    def modes(self) -> Modes:
+        """The grad modes now in force."""
+        return Modes(self.state.modes, dict(self.state.since))
+
+    def operand(self, ref: ir.Ref) -> Operand:
+        """The temporary ``ref`` as rules see it."""
+        if ref < 0:
+            return self.describe(TOP, "", self.body.name_span)
+        return self.describe(self.temps[ref], self.labels[ref], self.spans[ref])
+
+    def describe(self, value: Value, name: str, span: ir.Span) -> Operand:
+        """A value as rules see it."""
+        made = off = None
+        via, flagged = "", frozenset[ir.Span]()
+        constant: object = ...
+        for atom in value:
+            place = self.state.places.get(atom)
+            if place is not None:
+                made, off, via = made or place.made, off or place.off, via or place.via
+                flagged |= place.flagged
+            if isinstance(atom, Literal):
+                constant = atom.value if len(value) == 1 else ...
+        kinds = frozenset(self.program.kind(atom) for atom in value)
+        return Operand(name, span, value, kinds, self.graph_of(value), made, off, via, flagged, constant)
+
+    def where(self) -> tuple[Modes, tuple[int, ...], int]:
+        """What every happening says of its circumstances."""
+        return self.modes(), self.block.loops, self.block.index
+
+    # -- operations on tensors -----------------------------------------------------------------------------
+
+    def operate(self, event: Any, op: str, operands: list[Value], *, surely: bool = True) -> Value:
+        """The result of an operation of torch on ``operands``; ``surely`` False for a call that is not torch's."""
+        graphs = [self.graph_of(value) for value in operands]
+        graph = 0
+        if self.state.modes & grad_mode.RECORDS:
+            graph |= tensor.result_of(graphs) if surely else tensor.ANY
+        if self.state.modes & grad_mode.NO_GRAPH:
+            plain = surely and all(g and not g & ~tensor.PLAIN for g in graphs)
+            graph |= tensor.PLAIN if plain else tensor.OFF if surely else tensor.OFF_CALL
+        return self.make(event, TENSOR if surely else "result", graph, via=op)
+
+    def make(self, event: Any, kind: str, graph: int, *, via: str = "", name: str = "") -> Value:
+        """A new object made by ``event`` that stands at ``graph``."""
+        obj = self.world.obj(event, kind, name=name)
+        off = None
+        if graph & (tensor.OFF | tensor.OFF_CALL):
+            off = self.state.since.get(grad_mode.OFF) or self.state.since.get(grad_mode.INFERENCE)
+        self.state.places[obj] = Place(graph, made=event.span, off=off, via=via)
+        self.state.contents.pop(obj, None)
+        return frozenset((obj,))
+
+    def part(self, event: Any, whole: Value, kind: str = TENSOR) -> Value:
+        """A part of ``whole``: an item, an attribute, a view. It stands where the whole stands and shares its memory."""
+        graph = self.graph_of(whole)
+        obj = self.world.obj(event, kind)
+        roots: frozenset[Obj] = frozenset()
+        made = off = None
+        via = ""
+        for atom in whole:
+            if isinstance(atom, Obj):
+                roots |= self.state.roots(atom)
+            place = self.state.places.get(atom)
+            if place is not None:
+                made, off, via = made or place.made, off or place.off, via or place.via
+        roots -= {obj}
+        self.state.places[obj] = Place(graph or tensor.ANY, frozenset(), roots, made=made, off=off, via=via)
+        return frozenset((obj,))
+
+    def save(self, value: Value, op: str, role: str, span: ir.Span) -> None:
+        """A recorded operation keeps the memory of ``value`` for its backward."""
+        for atom in value:
+            if isinstance(atom, Obj):
+                for root in self.state.roots(atom):
+                    place = self.state.place(root)
+                    self.state.places[root] = place._replace(saved=place.saved | {tensor.Saved(op, role, span)})
+
+    def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
+        """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
+        saved: set[tensor.Saved] = set()
+        through_view = False
+        for atom in target:
+            if isinstance(atom, Obj):
+                roots = self.state.roots(atom)
+                through_view |= atom not in roots
+                for root in roots:
+                    saved |= self.state.place(root).saved
+        self.recorder.note(
+            Edit(event.span, *self.where(), operand, op, through_view, tuple(sorted(saved, key=lambda s: s.span)))
+        )
+        if not self.state.modes & grad_mode.RECORDS:
+            return
+        graphs = [self.graph_of(other) for other in others]
+        for atom in target:
+            place = self.state.places.get(atom)
+            if place is not None and isinstance(atom, Obj) and not place.graph & ~(tensor.PLAIN | tensor.CUT | tensor.OFF):
+                graph = tensor.result_of([place.graph, *graphs])
+                self.state.places[atom] = place._replace(graph=graph)
+
+
+def const(ip: Interpreter, e: ir.Const) -> None:
+    ip.set(e, frozenset((ip.world.literal(e.value),)))
+
+
+def copy(ip: Interpreter, e: ir.Copy) -> None:
+    joined = ip.value(e.src)
+    if ip.temps[e.dst] is not TOP and e.dst in ip.recorder.uses:
+        joined = union([ip.temps[e.dst], joined])
+    ip.recorder.uses.add(e.dst)
+    ip.set(e, joined, ip.labels[e.src] if e.src >= 0 else "")
+
+
+def load(ip: Interpreter, e: ir.Load) -> None:
+    known = ip.state.env.get(e.name)
+    ip.set(e, known if known is not None else ip.program.free(ip.body, e.name), e.name)
+
+
+def store(ip: Interpreter, e: ir.Store) -> None:
+    value = ip.value(e.src)
+    if e.annotation and value & TOP:
+        value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
+    ip.state.env[e.name] = value
+    ip.program.stored(ip.body, e.name, value)
+
+
+def import_(ip: Interpreter, e: ir.Import) -> None:
+    name = "." * e.level + e.module
+    if e.name is not None:
+        name = f"{name}.{e.name}" if e.module else f"{name}{e.name}"
+    ip.set(e, frozenset((ip.world.api(torch_names.canonical(name)),)), name)
+
+
+def attr(ip: Interpreter, e: ir.Attr) -> None:
+    label = ip.labels[e.obj] if e.obj >= 0 else ""
+    ip.receivers[e.dst] = e.obj
+    ip.set(e, attributes.read(ip, e, ip.value(e.obj), e.name), f"{label}.{e.name}" if label else e.name)
+
+
+def item(ip: Interpreter, e: ir.Item) -> None:
+    whole = ip.value(e.obj)
+    label = ip.labels[e.obj] if e.obj >= 0 else ""
+    ip.set(e, attributes.item(ip, e, whole, ip.value(e.key)), f"{label}[...]" if label else "")
+
+
+def unary(ip: Interpreter, e: ir.Unary) -> None:
+    if e.op == "not":
+        ip.set(e, ip.make(e, SCALAR, tensor.PLAIN))
+    elif e.op == "-" and (number := calls.number(ip.value(e.src))) is not None:
+        ip.set(e, frozenset((ip.world.literal(-number),)))
+    else:
+        ip.set(e, calls.apply(ip, e, {"-": "neg", "~": "bitwise_not"}.get(e.op, "pos"), [ip.value(e.src)]))
+
+
+def binary(ip: Interpreter, e: ir.Binary) -> None:
+    left, right = ip.value(e.left), ip.value(e.right)
+    ip.set(e, calls.binary(ip, e, e.op, left, right))
+
+
+def compare(ip: Interpreter, e: ir.Compare) -> None:
+    ip.set(e, ip.make(e, SCALAR if e.op in ("is", "is not", "in", "not in") else TENSOR, tensor.PLAIN, via=e.op))
+    if e.op == "==" and ip.labels[e.left].endswith(".requires_grad"):
+        ip.comparisons[e.dst] = e
+
+
+def build(ip: Interpreter, e: ir.Build) -> None:
+    items = [ip.value(ref) for ref in e.items]
+    if e.kind == "tuple" and not e.starred and len(items) <= 8:
+        ip.set(e, frozenset((ip.world.tuple(tuple(items)),)))
+    elif e.kind in ("slice", "string"):
+        ip.set(e, ip.make(e, e.kind if e.kind == "slice" else SCALAR, tensor.PLAIN))
+    else:
+        made = ip.make(e, CONTAINER, tensor.PLAIN)
+        ip.state.contents[next(iter(made))] = frozenset().union(*items) if items else frozenset()
+        ip.set(e, made)
+
+
+def unpack(ip: Interpreter, e: ir.Unpack) -> None:
+    ip.set(e, attributes.unpack(ip, e, ip.value(e.src), e.index, e.count))
+
+
+def augment(ip: Interpreter, e: ir.Augment) -> None:
+    target, value = ip.value(e.target), ip.value(e.value)
+    operand = ip.operand(e.target)
+    kept = calls.keep_added(ip, e, target, value)
+    if kept:
+        ip.set(e, target, operand.name)
+        return
+    if calls.may_be_tensor(ip, target):
+        calls.save_for_in_place(ip, e, e.op, target, value)
+        ip.edit(e, target, operand, f"{e.op}=", [value])
+    result = calls.binary(ip, e, e.op, target, value)
+    if any(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD) for atom in target):
+        joined = calls.edited(ip, e, target, result)
+        ip.set(e, joined, operand.name)
+    else:
+        ip.set(e, result, operand.name)
+
+
+def call(ip: Interpreter, e: ir.Call) -> bool:
+    return calls.call(ip, e)
+
+
+def make_function(ip: Interpreter, e: ir.MakeFunction) -> None:
+    ip.set(e, frozenset((ip.world.fn(e.body),)), e.body.name)
+    ip.program.defined(e.body, ip.body, {name: ip.value(ref) for name, ref in e.defaults})
+
+
+def make_class(ip: Interpreter, e: ir.MakeClass) -> None:
+    cls = ip.world.cls(e.body, tuple(ip.value(base) for base in e.bases))
+    ip.program.define_class(cls, ip.body)
+    ip.set(e, frozenset((cls,)), e.body.name)
+
+
+def set_attr(ip: Interpreter, e: ir.SetAttr) -> None:
+    attributes.write(ip, e)
+
+
+def set_item(ip: Interpreter, e: ir.SetItem) -> None:
+    attributes.write_item(ip, e)
+
+
+def delete(ip: Interpreter, e: ir.Delete) -> None:
+    if e.obj is None and e.name is not None:
+        ip.state.env.pop(e.name, None)
+    elif e.name == "grad":
+        calls.clear(ip, e.span, ip.value(ir.OPAQUE_REF if e.obj is None else e.obj), "grad")
+
+
+def discard(ip: Interpreter, e: ir.Discard) -> None:
+    contexts.discarded(ip, e)
+    compared = ip.comparisons.get(e.src)
+    if compared is not None:
+        target = ip.labels[compared.left].rpartition(".")[0]
+        operand = ip.describe(TOP, target, e.span)
+        ip.recorder.note(
+            AttributeWrite(e.span, *ip.where(), operand, "requires_grad", ip.operand(compared.right), compared=True)
+        )
+
+
+def opaque(ip: Interpreter, e: ir.Opaque) -> None:
+    for name in e.writes:
+        ip.state.env[name] = TOP
+    ip.set(e, TOP)
+
+
+def iterate(ip: Interpreter, e: ir.Iterate) -> None:
+    made = ip.make(e, ITERATOR, tensor.PLAIN)
+    ip.state.contents[next(iter(made))] = attributes.items_of(ip, e, ip.value(e.src))
+    ip.set(e, made, ip.labels[e.src] if e.src >= 0 else "")
+
+
+def next_(ip: Interpreter, e: ir.Next) -> None:
+    found: list[Value] = [ip.state.contents.get(atom, TOP) for atom in ip.value(e.iterator)]
+    value = union(found) or TOP
+    ip.set(e, value, "")
+
+
+def enter(ip: Interpreter, e: ir.Enter) -> None:
+    contexts.enter(ip, e)
+
+
+def exit_(ip: Interpreter, e: ir.Exit) -> None:
+    contexts.leave(ip, e)
+
+
+def swallow(ip: Interpreter, e: ir.Swallow) -> bool:
+    return contexts.may_swallow(ip, e.region)
+
+
+def assume(ip: Interpreter, e: ir.Assume) -> bool:
+    return calls.assume(ip, e)
+
+
+def yield_(ip: Interpreter, e: ir.Yield) -> None:
+    contexts.suspended(ip, e, "yield")
+    ip.run.yield_modes |= ip.state.modes
+    ip.set(e, TOP)
+
+
+def await_(ip: Interpreter, e: ir.Await) -> None:
+    contexts.suspended(ip, e, e.kind)
+    ip.set(e, ip.value(e.src), ip.labels[e.src] if e.src >= 0 else "")
+
+
+def return_(ip: Interpreter, e: ir.Return) -> None:
+    value = ip.world.none if e.src is None else ip.value(e.src)
+    ip.program.returned(ip, e, value)
+
+
+def raise_(ip: Interpreter, e: ir.Raise) -> bool:
+    ip.raised(ip.state)
+    contexts.raised(ip, e)
+    return False
+
+
+HANDLERS: dict[type[ir.Event], Callable[[Any, Any], object]] = {
+    ir.Const: const,
+    ir.Copy: copy,
+    ir.Load: load,
+    ir.Import: import_,
+    ir.Attr: attr,
+    ir.Item: item,
+    ir.Unary: unary,
+    ir.Binary: binary,
+    ir.Compare: compare,
+    ir.Build: build,
+    ir.Unpack: unpack,
+    ir.Augment: augment,
+    ir.Call: call,
+    ir.MakeFunction: make_function,
+    ir.MakeClass: make_class,
+    ir.Store: store,
+    ir.SetAttr: set_attr,
+    ir.SetItem: set_item,
+    ir.Delete: delete,
+    ir.Discard: discard,
+    ir.Opaque: opaque,
+    ir.Iterate: iterate,
+    ir.Next: next_,
+    ir.Enter: enter,
+    ir.Exit: exit_,
+    ir.Swallow: swallow,
+    ir.Assume: assume,
+    ir.Yield: yield_,
+    ir.Await: await_,
+    ir.Return: return_,
+    ir.Raise: raise_,
+}

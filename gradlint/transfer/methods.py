@@ -1,0 +1,385 @@
+"""Calls of methods: of tensors, modules, optimizers and containers, by the name of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import EVAL, TRAIN
+from gradlint.domains.tensor import Place
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    SCALAR,
+    STATE_DICT,
+    TENSOR,
+    TOP,
+    Atom,
+    Method,
+    Obj,
+    Sym,
+    Tuple,
+    Value,
+    union,
+)
+from gradlint.facts import InferenceUse, Keep
+from gradlint.torch_model import (
+    backward_call,
+    copying_factories,
+    factory_methods,
+    guards_itself,
+    in_place_methods,
+    integer_casts,
+    moves,
+    nondifferentiable,
+    numpy_cuts,
+    parameter_methods,
+    scalar_cuts,
+    scaled_losses,
+    submodule_methods,
+    views,
+)
+from gradlint.transfer import attributes, calls, saving
+
+if TYPE_CHECKING:
+    from gradlint.transfer.calls import Site
+    from gradlint.transfer.interpreter import Interpreter
+
+ADDS = frozenset("append appendleft add extend insert put put_nowait push update setdefault".split())
+
+
+def call(ip: Interpreter, site: Site, method: Method) -> Value:
+    """Call ``receiver.name(...)``."""
+    name, receiver = method.name, method.receiver
+    handler = HANDLERS.get(name)
+    if handler is not None:
+        result = handler(ip, site, receiver)
+        if result is not None:
+            return result
+    if isinstance(receiver, Obj) and receiver.type in (CONTAINER, ITERATOR):
+        return of_container(ip, site, receiver, name)
+    if isinstance(receiver, Tuple):
+        return TOP
+    if ip.program.is_module(receiver):
+        return of_module(ip, site, receiver, name)
+    if ip.program.is_tensor(ip, receiver) or (isinstance(receiver, (Sym, Obj)) and name in TENSOR_HINTS):
+        return of_tensor(ip, site, receiver, name)
+    if name in ADDS:
+        kept(ip, site, receiver, name)
+    return calls.unknown(ip, site)
+
+
+def TENSOR_HINTS_() -> frozenset[str]:
+    return frozenset(in_place_methods()) | scalar_cuts() | numpy_cuts() | frozenset(
+        "detach mean sum backward requires_grad_ view reshape permute unsqueeze squeeze clone softmax sigmoid exp argmax".split()
+    )
+
+
+TENSOR_HINTS = TENSOR_HINTS_()
+
+
+# -- protocol ----------------------------------------------------------------------------------------------
+
+
+def backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``loss.backward()``, or a framework's ``backward(loss)``."""
+    last = receiver.label.rpartition(".")[2]
+    owner = receiver.type if isinstance(receiver, Obj) and receiver.type not in (RESULT, TENSOR) else None
+    framework = backward_call("backward", last or None, owner) or (
+        site.args and ip.program.runs_backward(receiver, last)
+    )
+    name = f"{receiver.label}.backward" if framework else "backward"
+    if framework:
+        calls.backward(ip, site.event, site.ref(0, "loss"), name)
+    else:
+        ref = receiver_ref(ip, site)
+        calls.backward(ip, site.event, ref, name)
+    return ip.world.none
+
+
+def manual_backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """Lightning's ``self.manual_backward(loss)``."""
+    calls.backward(ip, site.event, site.ref(0, "loss"), f"{receiver.label}.manual_backward")
+    return ip.world.none
+
+
+def receiver_ref(ip: Interpreter, site: Site) -> int:
+    """The temporary that holds the receiver of a method call."""
+    return ip.receivers.get(site.event.func, -1)
+
+
+def step(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``optimizer.step()``, ``scaler.step(optimizer)``."""
+    if site.args and any(ip.program.is_optimizer(atom) for atom in site.args[0]):
+        calls.step(ip, site.event, site.event.args[0], site.args[0])
+        return TOP
+    if not ip.program.is_optimizer(receiver):
+        return None
+    for value in site.args:
+        ip.program.called_back(ip, value)
+    calls.step(ip, site.event, receiver_ref(ip, site), frozenset((receiver,)))
+    return ip.make(site.event, RESULT, tensor.ANY)
+
+
+def zero_grad(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``optimizer.zero_grad()``, ``model.zero_grad()``."""
+    calls.clear(ip, site.event.span, frozenset((receiver,)), "zero_grad", receiver.label)
+    return ip.world.none
+
+
+def scale(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``scaler.scale(loss)`` stands for the loss."""
+    last = receiver.label.rpartition(".")[2]
+    for row in scaled_losses():
+        if row.method == "scale" and (last in row.receivers or last.endswith("scaler") or (isinstance(receiver, Obj) and receiver.type in row.types)):
+            return site.args[0] if site.args else TOP
+    return None
+
+
+def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``module.train()``, ``module.train(flag)``."""
+    flag = site.argument(0, "mode")
+    wanted = True if flag is None else calls.truth(flag)
+    if flag is not None and wanted is None and not ip.program.is_module(receiver):
+        return None
+    calls.set_training(ip, frozenset((receiver,)), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted])
+    return frozenset((receiver,))
+
+
+def eval_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``module.eval()``."""
+    if site.args:
+        return None
+    calls.set_training(ip, frozenset((receiver,)), EVAL)
+    return frozenset((receiver,))
+
+
+def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``tensor.requires_grad_(flag)``, ``module.requires_grad_(flag)``."""
+    flag = site.argument(0, "requires_grad")
+    value = True if flag is None else calls.truth(flag)
+    attributes.flag(ip, site.event, frozenset((receiver,)), value, "method", receiver_ref(ip, site))
+    return frozenset((receiver,))
+
+
+def enter_context(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``stack.enter_context(context)``: in force until the stack is left."""
+    from gradlint.transfer import contexts
+
+    if not site.args:
+        return None
+    after = 0
+    grad = False
+    for atom in site.args[0]:
+        if isinstance(atom, contexts.Context):
+            after |= contexts.effect(atom.type, atom.flag, ip.state.modes)
+            grad = True
+        else:
+            after |= ip.state.modes
+    ip.program.entered(site.args[0])
+    if grad:
+        ip.state.modes = after
+        contexts.since(ip, site.event.span)
+    return TOP
+
+
+def enter_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``context.__enter__()``."""
+    from gradlint.transfer import contexts
+
+    if not isinstance(receiver, contexts.Context):
+        return None
+    ip.program.entered(frozenset((receiver,)))
+    ip.program.restores.setdefault(receiver, ip.state.modes)
+    ip.state.modes = contexts.effect(receiver.type, receiver.flag, ip.state.modes)
+    contexts.since(ip, site.event.span)
+    ip.program.entered_by_hand.add(receiver)
+    return ip.world.none
+
+
+def exit_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``context.__exit__(...)``."""
+    from gradlint.transfer import contexts
+
+    if not isinstance(receiver, contexts.Context):
+        return None
+    ip.state.modes = ip.program.restores.get(receiver, ip.state.modes)
+    contexts.since_before(ip)
+    return ip.world.none
+
+
+# -- containers --------------------------------------------------------------------------------------------
+
+
+def of_container(ip: Interpreter, site: Site, receiver: Obj, name: str) -> Value:
+    """A method of a list, set, dict or iterator."""
+    held = ip.state.contents.get(receiver, frozenset())
+    if name in ADDS:
+        kept(ip, site, receiver, name)
+        added = [attributes.items_of(ip, site.event, v) if name in ("extend", "update") else v for v in site.args[-1:]]
+        ip.state.contents[receiver] = union([held, *added])
+        return ip.world.none
+    if name in ("pop", "get", "popitem", "popleft"):
+        return held or TOP
+    if name == "items":
+        made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+        key = frozenset((ip.world.obj(site.event, SCALAR),))
+        ip.state.contents[next(iter(made))] = frozenset((ip.world.tuple((key, held or TOP)),))
+        return made
+    if name in ("values", "copy"):
+        made = ip.make(site.event, CONTAINER, tensor.PLAIN)
+        ip.state.contents[next(iter(made))] = held
+        return made
+    if name == "clear":
+        ip.state.contents[receiver] = frozenset()
+    return ip.make(site.event, SCALAR, tensor.PLAIN)
+
+
+def kept(ip: Interpreter, site: Site, receiver: Atom, name: str) -> None:
+    """Something is put into a container that may outlive the iteration."""
+    if site.args:
+        holder = ip.operand(receiver_ref(ip, site))
+        ip.recorder.note(Keep(site.event.span, *ip.where(), holder, ip.operand(site.event.args[-1]), name))
+
+
+# -- modules -----------------------------------------------------------------------------------------------
+
+
+def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
+    """A method of a module."""
+    if name in parameter_methods():
+        return parameters(ip, site, receiver, name == "named_parameters")
+    if name in submodule_methods():
+        obj = ip.world.obj(site.event, "torch.nn.Module", owner=receiver)
+        return iterator(ip, site, frozenset((obj,)), name.startswith("named_"))
+    if name == "state_dict":
+        return frozenset((ip.world.obj(site.event, STATE_DICT, owner=receiver),))
+    if name in moves():
+        if ip.state.modes == grad_mode.INFERENCE and (name != "to" or site.args or site.keywords):
+            call = f"{receiver.label or 'module'}.{name}(...)"
+            ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "move", call, "the parameters"))
+        return frozenset((receiver,))
+    if name == "apply":
+        for value in site.args:
+            ip.program.called_back(ip, value)
+        return frozenset((receiver,))
+    if name == "forward":
+        return calls.forward(ip, site, receiver)
+    if guards_itself(name):
+        return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
+    return ip.program.module_method(ip, site, receiver, name)
+
+
+def parameters(ip: Interpreter, site: Site, module: Atom, named: bool) -> Value:
+    """``module.parameters()``."""
+    from gradlint.domains.state import FROZEN
+
+    obj = ip.world.obj(site.event, PARAMETER, owner=module, name="")
+    marks = ip.state.marks.get(module, 0)
+    ip.state.places[obj] = Place(tensor.PLAIN if marks & FROZEN else tensor.LEAF)
+    return iterator(ip, site, frozenset((obj,)), named)
+
+
+def iterator(ip: Interpreter, site: Site, items: Value, named: bool) -> Value:
+    """An iterator over ``items``, paired with their names if ``named``."""
+    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
+    if named:
+        items = frozenset((ip.world.tuple((frozenset((ip.world.obj(site.event, SCALAR),)), items)),))
+    ip.state.contents[next(iter(made))] = items
+    return made
+
+
+def state_values(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``module.state_dict().items()`` and ``.values()``: detached tensors that share the parameters' memory."""
+    if not (isinstance(receiver, Obj) and receiver.type == STATE_DICT):
+        return None
+    named = ip.labels[site.event.func].endswith("items")
+    return iterator(ip, site, frozenset((ip.world.obj(site.event, "state_value", owner=receiver.owner),)), named)
+
+
+# -- tensors -----------------------------------------------------------------------------------------------
+
+
+def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
+    """A method of a tensor."""
+    whole = frozenset((receiver,))
+    kind = in_place_methods().get(name)
+    if kind == "edit":
+        return edit(ip, site, whole, name)
+    if name == "detach":
+        return detached(ip, site, receiver)
+    if name == "detach_":
+        place = ip.state.place(receiver)
+        ip.state.places[receiver] = place._replace(graph=tensor.CUT)
+        return whole
+    if name in scalar_cuts() or name in numpy_cuts():
+        return ip.make(site.event, SCALAR, tensor.CUT, via=name)
+    if name in factory_methods() or name in copying_factories():
+        return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
+    if name in nondifferentiable() or name in integer_casts():
+        return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
+    if name in ("cpu", "cuda", "to", "contiguous", "float", "double", "half", "bfloat16", "type"):
+        return moved(ip, site, receiver, name)
+    view = views().get(name)
+    if view is not None:
+        return iterator(ip, site, ip.part(site.event, whole), False) if view == "multi" else ip.part(site.event, whole)
+    if name == "clone":
+        return ip.operate(site.event, name, [whole])
+    if kind == "meta":
+        return whole
+    return calls.apply(ip, site.event, name, [whole, *site.values()])
+
+
+def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
+    """``tensor.to(...)``: the tensor itself where nothing has to change, so a leaf may stay one."""
+    whole = frozenset((receiver,))
+    graph = ip.graph_of(whole)
+    made = ip.part(site.event, whole)
+    obj = next(iter(made))
+    place = ip.state.place(obj)
+    if graph & tensor.LEAF:
+        ip.state.places[obj] = place._replace(graph=(graph & ~tensor.LEAF) | tensor.GRAPH | tensor.LEAF)
+    elif ip.state.modes & grad_mode.NO_GRAPH and not graph & (tensor.PLAIN | tensor.CUT):
+        ip.state.places[obj] = place._replace(graph=graph | tensor.OFF)
+    return made
+
+
+def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
+    """``tensor.add_(other)``."""
+    plain = name.rstrip("_")
+    for other in site.args:
+        saving.save_operand(ip, site.event, plain, target, other)
+    ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
+    result = ip.operate(site.event, plain, [target, *site.values()])
+    after = calls.edited(ip, site.event, target, result)
+    saving.save(ip, site.event, plain, [frozenset(), *site.args], after)
+    return after
+
+
+def detached(ip: Interpreter, site: Site, receiver: Atom) -> Value:
+    """``tensor.detach()``: off the graph, on the same memory and version counter (facts: IP08)."""
+    obj = ip.world.obj(site.event, TENSOR)
+    roots = ip.state.roots(receiver) - {obj} if isinstance(receiver, Obj) else frozenset()
+    ip.state.places[obj] = Place(tensor.CUT, roots=roots, made=site.event.span, via="detach")
+    return frozenset((obj,))
+
+
+HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
+    "backward": backward,
+    "manual_backward": manual_backward,
+    "step": step,
+    "zero_grad": zero_grad,
+    "scale": scale,
+    "train": train,
+    "eval": eval_,
+    "requires_grad_": requires_grad_,
+    "enter_context": enter_context,
+    "__enter__": enter_by_hand,
+    "__exit__": exit_by_hand,
+    "items": state_values,
+    "values": state_values,
+}

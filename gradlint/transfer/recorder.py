@@ -1,0 +1,65 @@
+"""Writes down what a body does, block by block, while the solver runs.
+
+The solver visits a block again whenever the state before it grows, so the last visit is the one that counts:
+each visit replaces what the block's earlier ones had recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from gradlint.facts import Happening
+
+if TYPE_CHECKING:
+    from gradlint.domains.values import Fn
+    from gradlint.ir.events import Span
+
+H = TypeVar("H", bound=Happening)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCall:
+    """A call of a function of this file: by whom it matters not, but in which modes. ``span`` is the call."""
+
+    fn: Fn
+    modes: int
+    span: Span
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The record of one body."""
+
+    happenings: dict[int, list[Happening]] = field(default_factory=dict)
+    calls: dict[int, list[LocalCall]] = field(default_factory=dict)
+    probes: dict[int, list[tuple[Span, int]]] = field(default_factory=dict)
+    uses: set[int] = field(default_factory=set)
+    block: int = 0
+
+    def begin(self, block: int) -> None:
+        """Forget what the last visit of ``block`` recorded."""
+        self.block = block
+        self.happenings[block] = []
+        self.calls[block] = []
+        self.probes[block] = []
+
+    def note(self, happening: Happening) -> None:
+        """Record one thing that the current block does."""
+        self.happenings[self.block].append(happening)
+
+    def all(self, kind: type[H]) -> list[H]:
+        """All happenings of one kind, in source order, each place once."""
+        every = (happening for block in sorted(self.happenings) for happening in self.happenings[block])
+        return sorted((happening for happening in every if type(happening) is kind), key=lambda h: h.span)
+
+    def probed(self) -> Iterator[tuple[Span, int]]:
+        """Every probe with the modes in force."""
+        for probes in self.probes.values():
+            yield from probes
+
+    def local_calls(self) -> Iterator[LocalCall]:
+        """All calls of functions of this file."""
+        for calls in self.calls.values():
+            yield from calls

@@ -8,7 +8,7 @@ explain them. A rule reads these lists, compares, and words the finding.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
@@ -144,6 +144,11 @@ class Backward(Happening):
     pending: dict[object, int] = field(default_factory=dict)
     through: str = ""
 
+    def joined(self, other: Backward) -> Backward:
+        """The same call reached on two paths: its target stands wherever it stands on one of them."""
+        target = replace(self.target, graph=self.target.graph | other.target.graph, atoms=self.target.atoms | other.target.atoms)
+        return replace(self, target=target, modes=Modes(self.modes.bits | other.modes.bits, self.modes.since))
+
 
 @dataclass(frozen=True, slots=True)
 class Forward(Happening):
@@ -243,23 +248,37 @@ class GradFlag(Happening):
 
 @dataclass(frozen=True, slots=True)
 class AttributeWrite(Happening):
-    """``target.name = value``; ``compared`` when the statement is ``target.name == value``."""
+    """``target.name = value``; ``compared``: ``target.name == value``; ``called``: ``target.name(value)``."""
 
     target: Operand
     name: str
     value: Operand
     compared: bool = False
+    called: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Edit(Happening):
-    """An in-place edit. ``saved`` are the recorded operations that still need the memory it writes to."""
+    """An in-place edit.
+
+    ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
+    operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
+    """
 
     target: Operand
     op: str
-    through_view: bool
+    writes_leaf: bool
     saved: tuple[tensor.Saved, ...] = ()
-    direct: bool = True
+    backwarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleMode(Happening):
+    """A module is put into train or eval mode; ``how`` is the method that did it."""
+
+    module: Operand
+    marks: int
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +289,18 @@ class Keep(Happening):
     value: Operand
     how: str
     holder_loops: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LostFreeze:
+    """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is."""
+
+    span: Span
+    form: str
+    target: str
+    written: str
+    because: Reasons = ()
+    flag: object = ...
 
 
 @dataclass(slots=True)
@@ -296,6 +327,10 @@ class Facts:
     writes: list[AttributeWrite] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     keeps: list[Keep] = field(default_factory=list)
+    lost_freezes: list[LostFreeze] = field(default_factory=list)
+    """Freezes that freeze nothing: an attribute of a module, a flag on a detached alias, one undone at once."""
+    misspelt: list[LostFreeze] = field(default_factory=list)
+    """Statements that were meant to set ``requires_grad`` and set something else, or nothing."""
 
     is_context_manager: bool = False
     """A decorator makes its `yield` the inside of a ``with`` or of a test."""
@@ -305,6 +340,3 @@ class Facts:
         """The name of the function, or what stands for one."""
         return self.body.name or self.body.kind
 
-    def graphs_for_nothing(self) -> Iterator[Forward]:
-        """Forwards that record a graph which nothing in sight walks back."""
-        yield from ()

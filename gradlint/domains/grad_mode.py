@@ -7,7 +7,7 @@ inference mode; ``INFERENCE`` is inference mode, in which nothing is recorded wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 INHERITED, ON, OFF, INFERENCE = 1, 2, 4, 8
 NAMES = {INHERITED: "INHERITED", ON: "ON", OFF: "OFF", INFERENCE: "INFERENCE"}
@@ -31,6 +31,11 @@ def names(modes: int) -> list[str]:
 def never_records(modes: int) -> bool:
     """True if in none of the modes anything is recorded."""
     return bool(modes) and not modes & RECORDS
+
+
+def enabled(modes: int) -> bool | None:
+    """What `torch.is_grad_enabled` tells in all of the modes; None if that is not one answer for certain."""
+    return {ON: True, OFF: False}.get(modes)
 
 
 def turn_off(modes: int) -> int:
@@ -66,6 +71,14 @@ def keep(modes: int) -> int:
 def resolve(modes: int, inherited: int) -> int:
     """The modes with ``INHERITED`` replaced by what the caller has."""
     return (modes & ~INHERITED) | (inherited if modes & INHERITED else 0)
+
+
+def through(ends: Mapping[int, int], modes: int) -> int:
+    """The modes behind something that leads from each single mode to those in ``ends``."""
+    found = 0
+    for mode in each(modes):
+        found |= ends.get(mode, 0)
+    return found
 
 
 def effect_of(name: str, argument: bool | None) -> Effect | None:

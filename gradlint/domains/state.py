@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from gradlint.domains.tensor import UNPLACED, Place, join_places
-from gradlint.domains.values import MOST_ATOMS, TOP, Atom, Obj, Value
+from gradlint.domains.tensor import NEW_LEAF, UNPLACED, Place, join_places
+from gradlint.domains.values import MOST_ATOMS, PARAMETER, TOP, Atom, Obj, Value
 from gradlint.flow.lattice import join_masks
 from gradlint.ir.events import Span
 
@@ -22,17 +22,19 @@ cleared them since; cleared after a backward that no step has used."""
 class State:
     """One element of the product lattice.
 
-    ``modes``: the grad modes that may be in force. ``held``: for each with-item that is active and restores the
-    mode, what it restores. ``env``: variables. ``attributes``: attributes written in this body. ``places``: where
+    ``modes``: the grad modes that may be in force. ``held``: for each with-item that is active and may restore the
+    mode, what it restores. ``kept``: for each that may instead leave the mode alone (``no_grad() if flag else
+    nullcontext()``, an empty `ExitStack`), the modes that are then in force behind it. ``env``: variables. ``attributes``: attributes written in this body. ``places``: where
     objects stand on the graph. ``contents``: what containers hold. ``marks``: modules. ``gradients``: optimizers.
     ``since`` and ``cleared_at`` are evidence: where a mode was set, where gradients were cleared.
     """
 
-    __slots__ = ("attributes", "cleared_at", "contents", "env", "gradients", "held", "marks", "modes", "places", "since")
+    __slots__ = ("attributes", "cleared_at", "contents", "env", "gradients", "held", "kept", "marks", "modes", "places", "since")
 
     def __init__(self, modes: int) -> None:
         self.modes = modes
         self.held: dict[int, int] = {}
+        self.kept: dict[int, int] = {}
         self.env: dict[str, Value] = {}
         self.attributes: dict[tuple[Atom, str], Value] = {}
         self.places: dict[Atom, Place] = {}
@@ -46,7 +48,7 @@ class State:
         """An independent copy."""
         other = State.__new__(State)
         other.modes = self.modes
-        for name in ("held", "env", "attributes", "places", "contents", "marks", "gradients", "since", "cleared_at"):
+        for name in ("held", "kept", "env", "attributes", "places", "contents", "marks", "gradients", "since", "cleared_at"):
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -55,6 +57,7 @@ class State:
         changed = bool(other.modes & ~self.modes)
         self.modes |= other.modes
         changed |= join_masks(self.held, other.held)
+        changed |= join_masks(self.kept, other.kept)
         changed |= join_masks(self.marks, other.marks)
         changed |= join_masks(self.gradients, other.gradients)
         changed |= join_values(self.env, other.env)
@@ -75,15 +78,18 @@ class State:
     def modes_only(self) -> State:
         """What an exception carries out of the body: the modes, and what is needed to restore them."""
         other = State(self.modes)
-        other.held = self.held.copy()
+        other.held, other.kept = self.held.copy(), self.kept.copy()
         other.since = self.since.copy()
         return other
 
     def place(self, atom: Atom) -> Place:
         """Where an object stands on the graph."""
-        return self.places.get(atom, UNPLACED)
+        known = self.places.get(atom)
+        if known is None:
+            return NEW_LEAF if isinstance(atom, Obj) and atom.type == PARAMETER else UNPLACED
+        return known
 
-    def roots(self, atom: Obj) -> frozenset[Obj]:
+    def roots(self, atom: Atom) -> frozenset[Atom]:
         """The objects that own the memory of ``atom``: itself, unless it is a view."""
         return self.place(atom).roots or frozenset((atom,))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from gradlint.domains.values import Obj
+from gradlint.domains.values import Atom
 from gradlint.ir.events import Span
 
 GRAPH = 1
@@ -36,6 +36,8 @@ class Saved(NamedTuple):
     op: str
     role: str
     span: Span
+    result: Atom
+    """What the operation returned: its backward runs when a backward reaches this."""
 
 
 class Place(NamedTuple):
@@ -43,7 +45,7 @@ class Place(NamedTuple):
 
     graph: int = ANY
     saved: frozenset[Saved] = frozenset()
-    roots: frozenset[Obj] = frozenset()
+    roots: frozenset[Atom] = frozenset()
     flagged: frozenset[Span] = frozenset()
     """Where ``requires_grad`` was set on it although it had been computed."""
     made: Span | None = None
@@ -53,6 +55,7 @@ class Place(NamedTuple):
 
 
 UNPLACED = Place()
+NEW_LEAF = Place(LEAF)
 
 
 def join_places(a: Place, b: Place) -> Place:

@@ -170,6 +170,8 @@ RESULT = "result"
 """What an unknown call returned."""
 INSTANCE = "instance"
 """An instance of a class of this file (``Obj.cls``)."""
+WRAPPER = "wrapper"
+"""A callable that runs another one in a grad mode: ``torch.no_grad(model)``."""
 STATE_DICT = "state_dict"
 """What ``module.state_dict()`` returned: detached copies of references to the parameters."""
 

@@ -8,15 +8,15 @@ again. A body's facts come from the mode it is entered in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Fn
+from gradlint.domains.values import Atom, Fn
 from gradlint.facts import (
     AttributeWrite,
     Backward,
     Clear,
     ContextMisuse,
-    Decoration,
     Edit,
     Facts,
     Forward,
@@ -28,7 +28,7 @@ from gradlint.facts import (
     Suspension,
 )
 from gradlint.ir.cfg import Body
-from gradlint.project import classes
+from gradlint.project import classes, decorations, demands, freezes, generators
 from gradlint.project.program import Program
 from gradlint.project.summaries import Run
 from gradlint.transfer import contexts
@@ -59,6 +59,10 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
                 raise
             program.runs[(body, grad_mode.INHERITED)] = None
             on_crash(body, error)
+    for body in forwards_with_in_place_layers(program):
+        if body not in solved:
+            program.run(body, first_entry(program, body))
+            solved.append(body)
     entries = entry_modes(program, solved)
     for body in solved:
         if body.kind == "class":
@@ -73,64 +77,46 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
 
 
 def wanted(module: Body) -> Iterator[Body]:
-    """The module and the bodies that say something about gradients themselves."""
-    for body in bodies(module):
-        if body is module or body.relevant:
-            yield body
+    """The module, the bodies that say something about gradients, and those around them, which decorate and bind them."""
+    every = list(bodies(module))
+    found = {module}
+    for body in every:
+        inner: Body | None = body if body.relevant else None
+        while inner is not None and inner not in found:
+            found.add(inner)
+            inner = inner.parent
+    yield from (body for body in every if body in found)
 
 
-def first_entry(program: Program, body: Body) -> int:
-    """The mode in which a body starts when nothing is known of its callers."""
-    parent = body.parent
-    if parent is not None and parent.kind == "class" and body.name in ("forward", "backward", "setup_context", "jvp"):
-        cls = program.class_of(parent)
-        if classes.is_function(program, cls):
-            return grad_mode.OFF
-    fn = program.functions.get(body)
-    modes = grad_mode.INHERITED
-    if fn is not None and not body.is_async:
-        for context in reversed(fn.wrappers):
-            modes = contexts.effect(context.type, context.flag, modes)
-    return modes
+def forwards_with_in_place_layers(program: Program) -> list[Body]:
+    """The ``forward`` of every class that made a layer with ``inplace=True``: the call itself says nothing of it."""
+    found = []
+    for cls, attributes in program.attributes.items():
+        if any(value & program.in_place_modules for value in attributes.values()):
+            forward = classes.own_function(program, cls, "forward")
+            if forward is not None:
+                found.append(forward.body)
+    return found
 
 
-def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
-    """The modes in which each body is entered: those of its known callers, or of an unknown one."""
-    calls: list[tuple[Body, Body, int, Fn]] = []
-    for (caller, _), run in program.runs.items():
-        if run is None:
-            continue
-        for call in run.recorder.local_calls():
-            calls.append((call.fn.body, caller, call.modes, call.fn))
-    called = {callee for callee, _, _, _ in calls}
-    for scope, name, modes in program.callbacks:
-        for fn in program.bindings.get((scope, name), ()):
-            calls.append((fn.body, scope, modes, fn))
-            called.add(fn.body)
-    entries: dict[Body, int] = {}
-    for body in solved:
-        first = first_entry(program, body)
-        unknown = body not in called or body in program.escapes or is_hook(body)
-        entries[body] = first if unknown or first != grad_mode.INHERITED else 0
-    for _ in range(len(solved) + 1):
-        changed = False
-        for callee, caller, modes, fn in calls:
-            if callee not in entries or (first_entry(program, callee) != grad_mode.INHERITED):
-                continue
-            arriving = grad_mode.resolve(modes, entries.get(caller, grad_mode.INHERITED))
-            if arriving & ~entries[callee]:
-                entries[callee] |= arriving
-                changed = True
-        if not changed:
-            break
-    return {body: modes or grad_mode.INHERITED for body, modes in entries.items()}
+def backwards(run: Run) -> Iterator[Backward]:
+    """The backward passes; leaves whose gradient somebody reads were made on purpose."""
+    for backward in run.recorder.backwards():
+        target = replace(backward.target, flagged=backward.target.flagged - run.flags_read)
+        yield replace(backward, target=target)
 
 
-def is_hook(body: Body) -> bool:
-    """A method that code outside the file calls: torch, a framework, the interpreter."""
-    if body.parent is None or body.parent.kind != "class":
-        return False
-    return body.name in classes.HOOKS or (body.name.startswith("__") and body.name.endswith("__"))
+def edits(run: Run) -> Iterator[Edit]:
+    """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors."""
+    passes = run.recorder.all(Backward)
+    for edit in run.recorder.all(Edit):
+        following = [backward for backward in passes if edit.span < backward.span or edit.loops]
+        if passes and edit.saved:
+            reached: set[Atom] = set()
+            for backward in following:
+                reached |= demands.ancestors(run, backward.target.atoms)
+            edit = replace(edit, saved=tuple(saved for saved in edit.saved if saved.result in reached))
+        yield replace(edit, backwarded=bool(following))
 
 
 def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Facts]:
@@ -144,17 +130,20 @@ def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Fa
         path=path,
         entry=entry,
         guarded=grad_mode.never_records(entry),
-        backwards=recorder.all(Backward),
+        backwards=list(backwards(run)),
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
         misuses=recorder.all(ContextMisuse),
         leaks=recorder.all(Leak),
-        suspensions=recorder.all(Suspension),
-        decorations=recorder.all(Decoration),
+        suspensions=[] if generators.is_consumed_whole(program, body) else recorder.all(Suspension),
+        decorations=list(decorations.ineffective(program, run)),
         inference_uses=recorder.all(InferenceUse),
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
-        edits=recorder.all(Edit),
+        edits=list(edits(run)),
         keeps=recorder.all(Keep),
+        lost_freezes=list(freezes.lost(program, run)),
+        misspelt=list(freezes.misspelt(program, run)),
+        is_context_manager=generators.is_context_manager(program, body),
     )

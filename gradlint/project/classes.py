@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Cls, Fn, Value
-from gradlint.torch_model import modules
+from gradlint.torch_model import modules, trainable_modules
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
@@ -45,6 +45,14 @@ def is_module_class(name: str) -> bool:
     if name.startswith("torch.nn."):
         return name.rpartition(".")[2] in modules()
     return MODULE_BASE.search(name) is not None
+
+
+def is_trainable_layer(program: Program, cls: Cls) -> bool:
+    """Whether ``cls`` derives from a layer of torch that has a weight."""
+    return any(
+        isinstance(base, Api) and base.name.startswith("torch.nn.") and base.name.rpartition(".")[2] in trainable_modules()
+        for base in lineage(program, cls)
+    )
 
 
 def is_function(program: Program, cls: Cls) -> bool:

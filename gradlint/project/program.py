@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import State
+from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
     GRAD,
@@ -35,7 +36,7 @@ from gradlint.domains.values import (
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
-from gradlint.project import classes, summaries
+from gradlint.project import classes, demands, summaries
 from gradlint.project.summaries import Returned, Run
 from gradlint.torch_model import module_methods, modules, optimizers, parameter_free_modules, roles
 from gradlint.transfer.interpreter import Interpreter
@@ -67,13 +68,22 @@ class Program:
         self.bindings: dict[tuple[Body, str], set[Fn]] = {}
         self.callbacks: list[tuple[Body, str, int]] = []
         self.escapes: set[Body] = set()
-        self.wrappers: dict[Body, set[Context]] = {}
+        self.asked: dict[Atom, int] = {}
+        self.remembered: dict[Context, int] = {}
+        self.wrapping: dict[Atom, Context] = {}
         self.restores: dict[Context, int] = {}
         self.used_contexts: set[Context] = set()
         self.entered_by_hand: set[Context] = set()
         self.in_place_modules: set[Atom] = set()
+        self.own_names: dict[Cls, set[str]] = {}
+        self.fixed_parameters: set[Any] = set()
+        self.sequences: dict[Atom, list[Value]] = {}
         self.owners: dict[Atom, Value] = {}
         self.generators: dict[Atom, Fn] = {}
+        self.consumed: set[Atom] = set()
+        self.mapped: dict[Atom, Value] = {}
+        self.decorators: dict[Body, set[Atom]] = {}
+        self.resumptions: dict[tuple[Body, int, ir.Span, int], int] = {}
         self.marks_left: dict[tuple[Body, int], dict[Atom, int]] = {}
         self.evidence: dict[Atom, set[str]] = {}
         self.everything = self.world.literal("every optimizer")
@@ -91,17 +101,22 @@ class Program:
         self.runs[key] = None
         self.depth += 1
         try:
-            self.runs[key] = self._solve(body, entry)
+            run = self._solve(body, entry, {})
+            demanded = demands.of(run) if run is not None else {}
+            self.runs[key] = self._solve(body, entry, demanded) if demanded else run
         finally:
             self.depth -= 1
         return self.runs[key]
 
-    def _solve(self, body: Body, entry: int) -> Run | None:
-        run = Run(body, entry)
+    def _solve(
+        self, body: Body, entry: int, demanded: dict[Atom, int], resume: tuple[ir.Span, int] | None = None
+    ) -> Run | None:
+        run = Run(body, entry, resume=resume)
         interpreter = Interpreter(self, body, run)
         graph = body.graph
         state = State(entry)
         self.preset(body, state)
+        state.places.update((atom, Place(graph)) for atom, graph in demanded.items())
         budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
         solution = solve(graph.blocks, state, interpreter.transfer, budget=budget)
         if solution is None:
@@ -109,7 +124,8 @@ class Program:
         end, raised = solution.before[graph.exit], solution.before[graph.raised]
         if end is not None:
             run.exit_modes, run.env = end.modes, end.env
-            self.marks_left[(body, entry)] = end.marks
+            if resume is None:
+                self.marks_left[(body, entry)] = end.marks
         if raised is not None:
             run.raise_modes = raised.modes
         run.complete = True
@@ -190,9 +206,9 @@ class Program:
         self.defaults[body] = defaults
         self.functions.setdefault(body, self.world.fn(body))
 
-    def decorated(self, body: Body, context: Context) -> None:
-        """A grad-mode context wraps the function."""
-        self.wrappers.setdefault(body, set()).add(context)
+    def decorated(self, fn: Fn) -> None:
+        """A decorator of torch made ``fn`` of a function: its body starts in the mode that the decorator sets."""
+        self.functions[fn.body] = fn
 
     def mark(self, fn: Fn, name: str) -> Fn:
         """The function with another decorator, by its canonical name."""
@@ -211,11 +227,10 @@ class Program:
                 if isinstance(atom, Fn):
                     self.bindings.setdefault((body, name), set()).add(atom)
 
-    def note_callback(self, ip: Interpreter, site: Site, sym: Sym) -> bool:
+    def note_callback(self, ip: Interpreter, site: Site, sym: Sym) -> None:
         """A parameter is called: whatever function was passed for it runs in the present modes."""
         if isinstance(sym.scope, Body) and sym.path.isidentifier():
             self.callbacks.append((sym.scope, sym.path, ip.state.modes))
-        return False
 
     def called_back(self, ip: Interpreter, value: Value) -> None:
         """A function given to torch (a closure, ``module.apply``): it runs, in whatever mode."""
@@ -247,14 +262,19 @@ class Program:
         fn = self.generators.get(atom)
         return fn if fn is not None and any("contextmanager" in mark for mark in fn.marks) else None
 
-    def modes_at_yield(self, fn: Fn, before: int) -> int:
-        """The modes in which a ``with`` over the generator runs its block."""
-        found = 0
-        for mode in grad_mode.each(before):
-            run = self.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
-            inside = run.yield_modes if run is not None and run.complete else grad_mode.INHERITED
-            found |= grad_mode.resolve(inside or grad_mode.INHERITED, mode)
-        return found
+    def yields(self, body: Body, entry: int) -> dict[ir.Span, int]:
+        """The modes in force at each ``yield`` of a generator that is entered in the single mode ``entry``."""
+        run = self.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
+        return {place: grad_mode.resolve(modes, entry) for place, modes in run.yields.items()} if run is not None else {}
+
+    def resumed(self, body: Body, entry: int, place: ir.Span, mode: int) -> int:
+        """The modes in which a generator ends that goes on from the ``yield`` at ``place`` in the mode ``mode``."""
+        key = (body, entry, place, mode)
+        if key not in self.resumptions:
+            self.resumptions[key] = mode
+            run = self._solve(body, entry, {}, (place, mode))
+            self.resumptions[key] = run.exit_modes if run is not None else mode
+        return self.resumptions[key]
 
     # -- contexts ------------------------------------------------------------------------------------------
 
@@ -305,7 +325,9 @@ class Program:
             return self.unknown_attribute(holder, cls, name)
         bound: set[Atom] = set()
         for atom in found:
-            if not isinstance(atom, Fn) or isinstance(holder, Cls) or "builtins.staticmethod" in atom.marks:
+            if isinstance(atom, Obj) and atom.type == PARAMETER and isinstance(holder, Obj):
+                bound.add(self.world.obj(atom.event, PARAMETER, owner=holder, name=f"{holder.label}.{name}"))
+            elif not isinstance(atom, Fn) or isinstance(holder, Cls) or "builtins.staticmethod" in atom.marks:
                 bound.add(atom)
             elif "builtins.property" in atom.marks or any("cached_property" in mark for mark in atom.marks):
                 bound.add(self.world.sym(holder, f"{holder.label}.{name}", parent=holder))
@@ -315,6 +337,8 @@ class Program:
 
     def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
         """An attribute that no code of the file sets."""
+        if name in ("weight", "bias") and classes.is_trainable_layer(self, cls):
+            return frozenset((self.world.obj(cls.body, PARAMETER, owner=holder, name=f"{holder.label}.{name}"),))  # type: ignore[arg-type]
         if classes.is_module(self, cls) and name in module_methods():
             return frozenset((self.world.method(holder, name),))
         if name in KNOWN_METHODS:
@@ -343,6 +367,7 @@ class Program:
 
     def attribute_written(self, cls: Cls, name: str, value: Value) -> None:
         """``self.name = value``: kept if it tells more than the name does."""
+        self.own_names.setdefault(cls, set()).add(name)
         telling = frozenset(
             atom
             for atom in value
@@ -377,10 +402,10 @@ class Program:
 
     def call_partial(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
         """Call a ``functools.partial``: only functions of the file are seen through."""
-        from gradlint.transfer import api, calls, methods
+        from gradlint.transfer import calls
 
         found = [
-            calls.call_one(ip, site, atom, api, methods)
+            calls.call_one(ip, site, atom)
             for atom in ip.state.contents.get(obj, frozenset())
             if isinstance(atom, Fn)
         ]
@@ -427,7 +452,7 @@ class Program:
         if isinstance(atom, Sym):
             if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
                 return True
-            return roles.MODULE.search(atom.path) is not None or bool(
+            return roles.MODULE.search(atom.path.partition("[")[0]) is not None or bool(
                 self.evidence.get(atom, set()) & {"parameters", "named_parameters", "eval", "state_dict"}
             )
         return False
@@ -440,6 +465,8 @@ class Program:
 
     def is_tensor(self, ip: Interpreter, atom: Atom) -> bool:
         """Whether an atom is a tensor for certain."""
+        if isinstance(atom, Sym):
+            return atom in ip.state.places and not self.is_module(atom)
         return isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD, "state_value")
 
     def trainable(self, ip: Interpreter, module: Atom) -> bool:
@@ -480,9 +507,8 @@ class Program:
             for atom in operand:
                 if isinstance(atom, (Obj, Sym)):
                     self.flowing.setdefault(atom, set()).update(made)
-
-    def effect(self, ip: Interpreter, kind: str, value: Value = frozenset(), mode: int = 0) -> None:
-        """Something happened to gradients."""
+                    for result in made:
+                        ip.run.origins.setdefault(result, set()).add(atom)
 
 
 def reach(ip: Interpreter, value: Value) -> set[Atom]:

@@ -8,25 +8,36 @@ from gradlint.domains import grad_mode
 from gradlint.lower.python import lower
 from gradlint.project.analysis import bodies, entry_modes, first_entry
 from gradlint.project.program import Program
+from gradlint.transfer.calls import PROBE
 
 
 def reveal(text: str) -> list[tuple[int, list[str]]]:
     """For every call of ``reveal_grad_mode`` its line and the modes in force, in source order.
 
-    Raises `SyntaxError` for a text that is not Python.
+    The list of modes is empty where the analysis finds that nothing gets to the call. Raises `SyntaxError` for a
+    text that is not Python.
     """
-    module = lower(text, ast.parse(text))
+    tree = ast.parse(text)
+    module = lower(text, tree)
     program = Program(module)
     every = [body for body in bodies(module) if body.kind != "class"]
     for body in every:
         program.run(body, first_entry(program, body))
     entries = entry_modes(program, every)
-    found: dict[tuple[int, int], int] = {}
+    found = dict.fromkeys(probes(tree), 0)
     for body in every:
         run = program.run(body, entries[body])
         if run is None:
             continue
         for span, modes in run.recorder.probed():
-            key = (span[0], span[1])
-            found[key] = found.get(key, 0) | modes
+            found[span[0], span[1]] |= modes
     return [(line, grad_mode.names(modes)) for (line, _), modes in sorted(found.items())]
+
+
+def probes(tree: ast.Module) -> list[tuple[int, int]]:
+    """Line and column of every call of a function named ``reveal_grad_mode``."""
+    return [
+        (node.lineno, node.col_offset)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == PROBE
+    ]

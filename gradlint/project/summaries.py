@@ -29,11 +29,11 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.facts import Backward, Clear, Step
-from gradlint.transfer import calls, contexts
+from gradlint.transfer import calls, contexts, switching
 from gradlint.transfer.recorder import LocalCall, Recorder
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Body
+    from gradlint.ir.cfg import Body, Graph
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.transfer.interpreter import Interpreter
@@ -57,12 +57,56 @@ class Run:
     recorder: Recorder = field(default_factory=Recorder)
     exit_modes: int = 0
     raise_modes: int = 0
-    yield_modes: int = 0
     returned: dict[int, list[Returned]] = field(default_factory=dict)
     env: dict[str, Value] = field(default_factory=dict)
+    yields: dict[Span, int] = field(default_factory=dict)
+    """The modes in force at each ``yield``."""
+    resume: tuple[Span, int] | None = None
+    """Set to find out what a context manager does when it is left: the ``yield`` that goes on, and in which mode."""
     exits_at: dict[Span, tuple[str, int, dict[int, Span]]] = field(default_factory=dict)
     """How the body is left: per place the way (``return``, ``raise``, ``end``), the modes, and their evidence."""
     complete: bool = False
+    origins: dict[Atom, set[Atom]] = field(default_factory=dict)
+    """What each object was computed from."""
+    plain: dict[Atom, int] = field(default_factory=dict)
+    """Where objects that were not computed stand on the graph."""
+    grads_read: set[Atom] = field(default_factory=set)
+    """Parameters whose ``grad`` is read: leaves that require grad."""
+    flags_read: frozenset[Span] = frozenset()
+    """Where leaves were made whose gradient somebody reads."""
+    discarded: set[Span] = field(default_factory=set)
+    """The expressions that were statements: nothing uses their value."""
+
+    def unconditional(self) -> set[int]:
+        """The blocks that every execution of the body passes which does not raise."""
+        graph = self.body.graph
+        return dominators_of(graph, graph.exit)
+
+
+def dominators_of(graph: Graph, target: int) -> set[int]:
+    """The blocks on every path from the entry to ``target``."""
+    size = len(graph.blocks)
+    found: set[int] = set()
+    for removed in range(size):
+        if removed == target or not reaches(graph, target, removed):
+            found.add(removed)
+    return found
+
+
+def reaches(graph: Graph, target: int, without: int) -> bool:
+    """Whether a path leads from the entry to ``target`` that avoids the block ``without``."""
+    if without == 0:
+        return False
+    pending, seen = [0], {0, without}
+    while pending:
+        index = pending.pop()
+        if index == target:
+            return True
+        for successor in graph.blocks[index].successors:
+            if successor not in seen:
+                seen.add(successor)
+                pending.append(successor)
+    return False
 
 
 def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
@@ -73,18 +117,19 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     program.bind_arguments(fn.body, arguments)
     if fn.body.is_generator:
         return iterate_later(ip, program, site, fn)
-    exits = raises = 0
+    exits: dict[int, int] = {}
+    raises: dict[int, int] = {}
     runs: list[Run] = []
     for mode in grad_mode.each(modes):
         run = program.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
         if run is None or not run.complete:
-            exits, raises = exits | mode, raises | mode
+            exits[mode] = raises[mode] = mode
             continue
         runs.append(run)
-        exits |= grad_mode.resolve(run.exit_modes, mode)
-        raises |= grad_mode.resolve(run.raise_modes, mode)
+        exits[mode] = grad_mode.resolve(run.exit_modes, mode)
+        raises[mode] = grad_mode.resolve(run.raise_modes, mode)
     raise_with(ip, fn, raises)
-    leave(ip, fn, exits, runs)
+    leave(ip, fn, exits)
     for run in runs[:1]:
         replay(ip, program, site, fn, run, arguments)
     return returned(ip, program, site, fn, runs, arguments) if runs else calls.unknown(ip, site)
@@ -99,23 +144,23 @@ def inside(fn: Fn, modes: int) -> int:
     return modes
 
 
-def raise_with(ip: Interpreter, fn: Fn, raises: int) -> None:
-    """The exceptions that the call lets out."""
-    if not raises:
+def raise_with(ip: Interpreter, fn: Fn, raises: dict[int, int]) -> None:
+    """The exceptions that the call lets out; ``raises`` has the modes of each by the mode of the call."""
+    if not any(raises.values()):
         return
-    before = ip.state.modes
+    modes, kept = ip.state.modes, ip.state.kept.copy()
     if not fn.wrappers:
-        ip.state.modes = raises
+        switching.switch(ip, lambda before: grad_mode.through(raises, before))
     ip.raised(ip.state)
-    ip.state.modes = before
+    ip.state.modes, ip.state.kept = modes, kept
 
 
-def leave(ip: Interpreter, fn: Fn, exits: int, runs: list[Run]) -> None:
-    """The modes behind the call: a decorated function gives back what it found."""
-    if fn.wrappers and exits and not fn.body.is_async:
+def leave(ip: Interpreter, fn: Fn, exits: dict[int, int]) -> None:
+    """The modes behind the call, by those of the call: a decorated function gives back what it found."""
+    if fn.wrappers and any(exits.values()) and not fn.body.is_async:
         return
-    if exits != ip.state.modes:
-        ip.state.modes = exits
+    if any(mode != end for mode, end in exits.items()):
+        switching.switch(ip, lambda before: grad_mode.through(exits, before))
         contexts.since(ip, ip.recorder.calls[ip.block.index][-1].span)
 
 
@@ -188,7 +233,7 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
     for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
-                calls.set_training(ip, frozenset((given,)), marks & (EVAL | TRAIN))
+                calls.set_training(ip, site.event, frozenset((given,)), marks & (EVAL | TRAIN), name)
 
 
 def returned(

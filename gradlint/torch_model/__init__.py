@@ -8,11 +8,13 @@ from __future__ import annotations
 from gradlint.torch_model.contexts import (
     GradContext,
     grad_contexts,
+    idle_contexts,
     mode_queries,
     neutral_contexts,
     suppressing_contexts,
     suppressing_methods,
 )
+from gradlint.torch_model.names import aliases, canonical
 from gradlint.torch_model.nn import (
     batch_norms,
     buffer_methods,
@@ -33,7 +35,6 @@ from gradlint.torch_model.nn import (
     submodule_methods,
     trainable_modules,
 )
-from gradlint.torch_model.names import aliases, canonical
 from gradlint.torch_model.saved_tensors import PARAMETERS, Saved, saved
 from gradlint.torch_model.tensors import (
     copying_factories,
@@ -101,6 +102,7 @@ __all__ = [
     "function_cuts",
     "functional_losses",
     "grad_contexts",
+    "idle_contexts",
     "guarded_in_place",
     "guards_itself",
     "in_place_foreach",

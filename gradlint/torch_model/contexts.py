@@ -60,6 +60,7 @@ class _Neutral(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mode: dict[str, GradContext]
+    idle: _Names
     queries: _Names
     neutral: _Neutral
     suppressing: _Names
@@ -81,6 +82,12 @@ def mode_queries() -> frozenset[str]:
 def neutral_contexts() -> frozenset[str]:
     """Return the context managers, of torch and others, that are known to leave the gradient mode alone."""
     return words(_contexts().neutral.torch) | words(_contexts().neutral.other)
+
+
+@cache
+def idle_contexts() -> frozenset[str]:
+    """Return the contexts of torch, other than its mode switches, that change nothing unless they are entered."""
+    return words(_contexts().idle.names)
 
 
 @cache

@@ -65,7 +65,9 @@ def saved(op: str, kinds: str | None = None) -> Saved | None:
     """Return what ``op`` saves, or None if the operator is not in the table.
 
     ``op`` is a canonical dotted name (``torch.exp``, ``torch.nn.functional.linear``, ``torch.nn.Sigmoid`` for the
-    call of that module), the bare name of a method, or an operator (``*``, ``@``; ``[]`` for indexing).
+    call of that module), the bare name of a method, or an operator (``*``, ``@``; ``[]`` for indexing). For an
+    in-place form (``mul_``, ``*=``) operand 0 is the tensor before, which autograd copies where it saves it, and
+    result 0 the same tensor afterwards: editing that once more breaks ``exp_`` and spares ``mul_``.
 
     ``kinds`` tells the form of the call, one letter per argument, receiver first, keywords last: ``t`` a tensor,
     ``n`` a number or another plain value, ``?`` unknown; None when nothing is known. It separates ``x.max()``

@@ -199,7 +199,8 @@ def copying_factories() -> frozenset[str]:
 def foreign_factories() -> frozenset[str]:
     """Return the functions that make a tensor without graph from foreign memory or Python data.
 
-    ``torch.as_tensor`` and ``torch.asarray`` return a tensor that they are given unchanged, graph included.
+    ``torch.as_tensor`` returns a tensor that it is given unchanged, graph included; so does ``torch.asarray``, but
+    older releases of torch detach it.
     """
     return words(_tensors().factories.foreign)
 

@@ -119,9 +119,7 @@ def guards_itself(name: str) -> bool:
     ``name`` is a canonical dotted name, or a bare method name where the receiver's class is not known.
     """
     last = name.rpartition(".")[2]
-    return any(
-        row.method == last if row.name is None else fnmatchcase(name, row.name) for row in self_guarding()
-    )
+    return any(row.method == last if row.name is None else fnmatchcase(name, row.name) for row in self_guarding())
 
 
 def _call(row: _Call) -> BackwardCall:

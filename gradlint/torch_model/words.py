@@ -13,7 +13,7 @@ _WORDS = r"""
 | requ?i?re?s?d?_?grads?
 | zero_grad | backward | autograd | detach | retain_graph | create_graph | optim | inplace
 | \.(?:grad\b | data\b | eval\( | train\( | step\()
-| Parameter\( | append\(
+| Parameter\( | append\( | \n\s*(?:[\w.]+\.)?autocast\(
 | _\((?<=[^\W_]_\()
 | =(?:(?<=[^-+*/@|&^%=<>!][-+*/@|&^%]=) | (?<=\*\*=) | (?<=//=))(?!=)
 | \](?=\s*=[^=])

@@ -38,6 +38,7 @@ from gradlint.torch_model import (
     inplace_keyword,
     inplace_modules,
     modules,
+    neutral_contexts,
     nondifferentiable,
     optimizers,
     suppressing_contexts,
@@ -60,6 +61,8 @@ SAME = frozenset(
 COLLECT = frozenset(
     f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()
 ) | {"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.trange", "tqdm.notebook.tqdm", "rich.progress.track", "itertools.chain", "tqdm"}
+WHOLE = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted".split())
+"""Those that run a generator to its end before they return."""
 SCALARS = frozenset(
     f"builtins.{name}"
     for name in """len int float bool str repr complex round range isinstance issubclass hasattr callable id hash type
@@ -90,6 +93,8 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         return collect(ip, site, name)
     if name in optimizers():
         return optimizer(ip, site, name)
+    if name in neutral_contexts():
+        return ip.make(site.event, name if "Stack" not in name else "contextlib.ExitStack", tensor.PLAIN)
     if name.startswith("torch."):
         return of_torch(ip, site, name)
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
@@ -155,10 +160,10 @@ def edited(ip: Interpreter, site: Site, op: str) -> Value:
         return TOP
     target = site.args[0]
     ip.edit(site.event, target, ip.operand(site.event.args[0]), op, site.args[1:])
-    plain = op.rstrip("_")
-    result = ip.operate(site.event, plain, site.args)
+    written = op if op.endswith("_") else f"{op}_"
+    result = ip.operate(site.event, op.rstrip("_"), site.args)
     after = calls.edited(ip, site.event, target, result)
-    saving.save(ip, site.event, plain, [frozenset(), *site.args[1:]], after)
+    saving.save_result(ip, site.event, written, site.args, after)
     return after
 
 
@@ -173,6 +178,8 @@ def made_module(ip: Interpreter, site: Site, name: str) -> Value:
     obj = ip.world.obj(site.event, name, name=last)
     ip.state.marks.pop(obj, None)
     ip.state.contents[obj] = frozenset().union(*site.values()) if site.values() else frozenset()
+    if last == "Sequential" and not site.starred and site.args:
+        ip.program.sequences[obj] = site.args
     position = inplace_modules().get(last)
     flag = site.argument(position, "inplace") if position is not None else None
     if flag is not None and calls.truth(flag) is True:
@@ -190,6 +197,8 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
         ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "parameter", "nn.Parameter(...)", "the parameter"))
     obj = ip.world.obj(site.event, PARAMETER)
     ip.state.places[obj] = Place(graph)
+    if graph != tensor.LEAF:
+        ip.program.fixed_parameters.add(site.event)
     return frozenset((obj,))
 
 
@@ -197,6 +206,7 @@ def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
     """A new optimizer, with the modules whose parameters it owns."""
     obj = ip.world.obj(site.event, name, name=name.rpartition(".")[2])
     given = site.argument(0, "params")
+    wanted(ip, given)
     ip.program.owners[obj] = owners(ip, given) if given is not None else frozenset()
     ip.state.gradients.pop(obj, None)
     return frozenset((obj,))
@@ -221,13 +231,14 @@ def factory(ip: Interpreter, site: Site, name: str) -> Value:
     else:
         wanted = calls.truth(flag) if flag is not None else None
         graph = tensor.LEAF if wanted else tensor.PLAIN if wanted is False else tensor.ANY
-    return ip.make(site.event, TENSOR, graph, via=name) if graph != tensor.LEAF else fresh_leaf(ip, site, name)
+    return fresh(ip, site, name, graph)
 
 
-def fresh_leaf(ip: Interpreter, site: Site, name: str) -> Value:
-    """A leaf that requires grad: not computed, so it has no ``made``."""
+def fresh(ip: Interpreter, site: Site, name: str, graph: int) -> Value:
+    """A fresh tensor: not computed, so it has no ``made``."""
     obj = ip.world.obj(site.event, TENSOR)
-    ip.state.places[obj] = Place(tensor.LEAF, via=name)
+    ip.state.places[obj] = Place(graph, via=name)
+    ip.run.plain[obj] = graph
     return frozenset((obj,))
 
 
@@ -236,8 +247,7 @@ def copied(ip: Interpreter, site: Site, name: str) -> Value:
     if name in ("torch.as_tensor", "torch.asarray") and site.args:
         return site.args[0] if calls.may_be_tensor(ip, site.args[0]) else ip.make(site.event, TENSOR, tensor.PLAIN)
     given = site.args[0] if site.args else TOP
-    place = [ip.state.places.get(atom) for atom in given]
-    computed = any(p is not None and p.made is not None for p in place) and not calls.is_number(given)
+    computed = bool(ip.graph_of(given) & (tensor.GRAPH | tensor.OFF | tensor.OFF_CALL | tensor.CUT))
     wanted = site.keywords.get("requires_grad")
     value = calls.truth(wanted) if wanted is not None else False
     if value and computed:
@@ -246,8 +256,8 @@ def copied(ip: Interpreter, site: Site, name: str) -> Value:
         ip.state.places[obj] = Place(tensor.LEAF, flagged=frozenset((site.event.span,)), made=site.event.span, via=name)
         return frozenset((obj,))
     if value or value is None:
-        return fresh_leaf(ip, site, name) if value else ip.make(site.event, TENSOR, tensor.ANY, via=name)
-    return ip.make(site.event, TENSOR, tensor.CUT if computed else tensor.PLAIN, via=name)
+        return fresh(ip, site, name, tensor.LEAF if value else tensor.ANY)
+    return ip.make(site.event, TENSOR, tensor.CUT, via=name) if computed else fresh(ip, site, name, tensor.PLAIN)
 
 
 # -- builtins ----------------------------------------------------------------------------------------------
@@ -272,6 +282,8 @@ def collect(ip: Interpreter, site: Site, name: str) -> Value:
     """``list(items)``, ``tqdm(items)``: a new collection of the same items."""
     made = ip.make(site.event, CONTAINER if name.startswith("builtins.") else ITERATOR, tensor.PLAIN)
     held = [attributes.items_of(ip, site.event, value) for value in site.args[:1]]
+    if name in WHOLE:
+        ip.program.consumed.update(*site.args[:1])
     ip.state.contents[next(iter(made))] = union(held) if held else frozenset()
     return made
 
@@ -296,7 +308,15 @@ def zipped(ip: Interpreter, site: Site, name: str) -> Value:
 def summed(ip: Interpreter, site: Site, name: str) -> Value:
     """``sum(items)``: nothing is on the graph if no item is."""
     items = attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
+    ip.program.consumed.update(*site.args[:1])
     return calls.apply(ip, site.event, "add", [items or TOP])
+
+
+def mapped(ip: Interpreter, site: Site, name: str) -> Value:
+    """``map(function, items)``: the function runs when the result is iterated over."""
+    made = calls.unknown(ip, site)
+    ip.program.mapped.update(dict.fromkeys(made, site.args[0] if site.args else TOP))
+    return made
 
 
 def next_item(ip: Interpreter, site: Site, name: str) -> Value:
@@ -312,6 +332,14 @@ def get_attribute(ip: Interpreter, site: Site, name: str) -> Value:
     return TOP
 
 
+def set_attribute(ip: Interpreter, site: Site, name: str) -> Value:
+    """``setattr(obj, "name", value)``."""
+    key = next(iter(site.args[1])) if len(site.args) == 3 and len(site.args[1]) == 1 else None
+    if isinstance(key, Literal) and isinstance(key.value, str):
+        attributes.write(ip, site.event, site.event.args[0], key.value, site.event.args[2])
+    return ip.world.none
+
+
 def super_(ip: Interpreter, site: Site, name: str) -> Value:
     """``super()``: the same object, seen as an instance of its base."""
     return ip.program.super_of(ip)
@@ -323,6 +351,7 @@ def super_(ip: Interpreter, site: Site, name: str) -> Value:
 def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
     """``torch.autograd.grad(outputs, inputs)``."""
     calls.backward(ip, site.event, site.ref(0, "outputs"), "grad")
+    wanted(ip, site.argument(1, "inputs"))
     create = site.argument(4, "create_graph")
     graph = tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
     made = ip.make(site.event, ITERATOR, tensor.PLAIN)
@@ -330,6 +359,21 @@ def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
     ip.state.places[obj] = Place(graph, via="autograd.grad")
     ip.state.contents[next(iter(made))] = frozenset((obj,))
     return made
+
+
+def is_grad_enabled(ip: Interpreter, site: Site, name: str) -> Value:
+    """``torch.is_grad_enabled()``: an answer that remembers the modes in which it was given."""
+    asked = ip.make(site.event, SCALAR, tensor.PLAIN, via=name)
+    ip.program.asked[next(iter(asked))] = ip.state.modes
+    return asked
+
+
+def wanted(ip: Interpreter, value: Value | None, depth: int = 0) -> None:
+    """Somebody asks for the gradients of ``value``: a leaf made on purpose."""
+    for atom in value or ():
+        ip.run.flags_read |= ip.state.place(atom).flagged
+        if depth < 3:
+            wanted(ip, ip.state.contents.get(atom), depth + 1)
 
 
 def autograd_backward(ip: Interpreter, site: Site, name: str) -> Value:
@@ -373,22 +417,26 @@ def checkpoint(ip: Interpreter, site: Site, name: str) -> Value:
     """``checkpoint(function, *args)`` runs the function in the mode that is in force."""
     if not site.args:
         return TOP
-    inner = calls.Site(site.event, site.args[1:], {k: v for k, v in site.keywords.items() if k != "use_reentrant"}, site.starred)
-    from gradlint.transfer import methods
-
-    return union([calls.call_one(ip, inner, atom, __import__("sys").modules[__name__], methods) for atom in site.args[0]])
+    keywords = {key: value for key, value in site.keywords.items() if key != "use_reentrant"}
+    inner = calls.Site(site.event, site.args[1:], keywords, site.starred)
+    return union([calls.call_one(ip, inner, atom) for atom in site.args[0]])
 
 
 HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
     "builtins.enumerate": enumerated,
     "builtins.zip": zipped,
     "builtins.sum": summed,
+    "builtins.map": mapped,
     "builtins.next": next_item,
     "builtins.getattr": get_attribute,
+    "builtins.setattr": set_attribute,
     "builtins.super": super_,
+    "torch.autograd.Variable": copied,
     "torch.autograd.grad": autograd_grad,
     "torch.autograd.backward": autograd_backward,
+    "torch.is_grad_enabled": is_grad_enabled,
     "torch.nn.Parameter": parameter,
+    "torch.utils.checkpoint.checkpoint": checkpoint,
     "copy.deepcopy": deepcopy,
     "functools.partial": partial,
     **dict.fromkeys(SAME, same),

@@ -69,6 +69,8 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
         return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
     if isinstance(atom, Sym):
+        if name in ("weight", "bias") and ip.program.is_module(atom):
+            return frozenset((world.obj(event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
         if name in ("data", "grad"):
             return tensor_attribute(ip, event, atom, name)
         if name in known_methods():
@@ -91,6 +93,9 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
     if name in PLAIN_ATTRIBUTES:
         return ip.make(event, SCALAR, tensor.PLAIN, via=name)
     if name == "grad":
+        if isinstance(atom, Sym):
+            ip.run.grads_read.add(atom)
+        ip.run.flags_read |= ip.state.place(atom).flagged
         return ip.make(event, GRAD, tensor.ANY, via="grad")
     if name == "data":
         made = ip.world.obj(event, TENSOR)
@@ -122,12 +127,18 @@ def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
         elif isinstance(atom, Obj) and ip.program.is_module(atom):
             found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
         elif isinstance(atom, Sym):
-            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]"),)))
+            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[{shown(key)}]", parent=atom),)))
         elif isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
             found.append(ip.part(event, frozenset((atom,)), atom.type))
         else:
             found.append(TOP)
     return union(found)
+
+
+def shown(key: Value) -> str:
+    """A constant key as written, or dots."""
+    only = next(iter(key)) if len(key) == 1 else None
+    return repr(only.value) if isinstance(only, Literal) else "..."
 
 
 def indexed(ip: Interpreter, event: Any, atom: Obj, key: Value) -> Value:
@@ -178,45 +189,46 @@ def items_of(ip: Interpreter, event: Any, whole: Value) -> Value:
             found.append(union(list(atom.items)) if atom.items else frozenset())
         elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
             found.append(ip.state.contents.get(atom) or TOP)
+        elif isinstance(atom, Obj) and atom.type == SCALAR:
+            found.append(frozenset((ip.world.obj(event, SCALAR),)))
         elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
             found.append(ip.part(event, frozenset((atom,))))
         elif isinstance(atom, Obj) and ip.program.is_module(atom):
             found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
         elif isinstance(atom, Sym):
-            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]"),)))
+            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]", parent=atom),)))
         else:
             found.append(TOP)
     return union(found)
 
 
-def write(ip: Interpreter, e: ir.SetAttr) -> None:
+def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> None:
     """``obj.name = src``."""
-    whole, value = ip.value(e.obj), ip.value(e.src)
-    target = ip.operand(e.obj)
-    ip.recorder.note(AttributeWrite(e.span, *ip.where(), target, e.name, ip.operand(e.src)))
+    whole, value = ip.value(obj), ip.value(src)
+    target = ip.operand(obj)
+    ip.recorder.note(AttributeWrite(event.span, *ip.where(), target, name, ip.operand(src)))
     for atom in whole:
         if isinstance(atom, Api):
-            written_over_torch(ip, e, atom)
+            written_over_torch(ip, event, atom, name, value)
         elif isinstance(atom, (Obj, Sym, Cls)):
-            if e.name not in ("requires_grad", "grad", "data"):
-                ip.state.attributes[(atom, e.name)] = value
+            if name not in ("requires_grad", "grad", "data"):
+                ip.state.attributes[(atom, name)] = value
             if isinstance(atom, Obj) and atom.cls is not None:
-                ip.program.attribute_written(atom.cls, e.name, value)
-    if e.name == "requires_grad":
-        flag(ip, e, whole, calls.truth(value), "attribute", e.obj)
-    elif e.name == "grad":
+                ip.program.attribute_written(atom.cls, name, value)
+    if name == "requires_grad":
+        flag(ip, event, whole, calls.truth(value), "attribute", obj)
+    elif name == "grad":
         if ip.state.modes == grad_mode.INFERENCE and not calls.is_none(value):
-            ip.recorder.note(InferenceUse(e.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
-        calls.clear(ip, e.span, whole, "grad" if calls.is_none(value) else "assigned")
-    if target.name == "self" or target.name.startswith("self.") or not ip.block.loops:
-        holder = ip.describe(whole, f"{target.name}.{e.name}", e.span)
-        ip.recorder.note(Keep(e.span, *ip.where(), holder, ip.operand(e.src), "attribute"))
+            ip.recorder.note(InferenceUse(event.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
+        calls.clear(ip, event.span, whole, "grad" if calls.is_none(value) else "assigned")
+    holder = ip.describe(whole, f"{target.name}.{name}", event.span)
+    ip.recorder.note(Keep(event.span, *ip.where(), holder, ip.operand(src), "attribute"))
 
 
-def written_over_torch(ip: Interpreter, e: ir.SetAttr, api: Api) -> None:
+def written_over_torch(ip: Interpreter, e: Any, api: Api, attribute: str, value: Value) -> None:
     """``torch.is_grad_enabled = False`` replaces the function instead of setting the mode."""
-    name = torch_names.canonical(f"{api.name}.{e.name}")
-    if name in mode_queries() or name in grad_contexts():
+    name = torch_names.canonical(f"{api.name}.{attribute}")
+    if name in (mode_queries() | grad_contexts().keys()) and calls.is_number(value):
         ip.recorder.note(ContextMisuse(e.span, *ip.where(), "replaced", name))
 
 
@@ -234,9 +246,9 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
         if value is False:
             ip.state.places[atom] = place._replace(graph=tensor.PLAIN)
         elif value:
-            computed = place.made is not None and bool(place.graph & (tensor.OFF | tensor.OFF_CALL | tensor.CUT | tensor.ANY))
+            computed = place.made is not None and not place.graph & tensor.ATTACHED
             ip.state.places[atom] = place._replace(
-                graph=tensor.LEAF if not place.graph & (tensor.GRAPH | tensor.ANY) else place.graph,
+                graph=place.graph if place.graph & tensor.GRAPH or (computed and place.graph & tensor.ANY) else tensor.LEAF,
                 flagged=place.flagged | {event.span} if computed else place.flagged,
             )
 

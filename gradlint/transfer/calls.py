@@ -16,6 +16,7 @@ from gradlint.domains.values import (
     SCALAR,
     TENSOR,
     TOP,
+    WRAPPER,
     Api,
     Atom,
     Cls,
@@ -30,8 +31,9 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import Backward, Clear, Forward, InferenceUse, Step
+from gradlint.facts import AttributeWrite, Backward, Clear, Forward, InferenceUse, ModuleMode, Step
 from gradlint.ir import events as ir
+from gradlint.transfer.recorder import Wrapping
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 MARKS = frozenset(
     """builtins.staticmethod builtins.classmethod builtins.property functools.cached_property functools.cache
     contextlib.contextmanager contextlib.asynccontextmanager functools.lru_cache abc.abstractmethod
-    typing.overload typing.override pytest.fixture torch.jit.script torch.jit.ignore torch.jit.export
+    typing.overload typing.override pytest.fixture pytest_asyncio.fixture dataclasses.dataclass torch.jit.script torch.jit.ignore torch.jit.export
     torch.jit.unused torch.compile torch.compiler.disable""".split()
 )
 """Decorators that return something that runs the function itself."""
@@ -77,7 +79,7 @@ class Site:
 
 def call(ip: Interpreter, e: ir.Call) -> bool:
     """Run a call on the state; what is called may be several things, whose effects are joined."""
-    from gradlint.transfer import api, methods
+    from gradlint.transfer import api
 
     callees = ip.value(e.func)
     if e.func >= 0 and ip.labels[e.func].rpartition(".")[2] == PROBE:
@@ -90,6 +92,8 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
         {name or "**": ip.value(ref) for name, ref in e.keywords},
         bool(e.starred) or any(name is None for name, _ in e.keywords),
     )
+    misspelt_method(ip, site)
+    decorating(ip, site, callees)
     if not all(api.never_raises(atom) for atom in callees):
         ip.raised(ip.state)
     before = ip.state.modes
@@ -98,7 +102,7 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
     known = [atom for atom in callees if not (isinstance(atom, Sym) and len(callees) > 1)] or list(callees)
     for atom in known:
         ip.state.modes = before
-        results.append(call_one(ip, site, atom, api, methods))
+        results.append(call_one(ip, site, atom))
         after |= ip.state.modes
     ip.state.modes = after or before
     func_label = ip.labels[e.func] if e.func >= 0 else ""
@@ -106,8 +110,29 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
     return bool(after) or not known
 
 
-def call_one(ip: Interpreter, site: Site, atom: Atom, api: Any, methods: Any) -> Value:
+def decorating(ip: Interpreter, site: Site, callees: Value) -> None:
+    """Note by what a generator function is decorated."""
+    from gradlint.transfer import contexts
+
+    for atom in site.args[0] if len(site.args) == 1 else ():
+        if isinstance(atom, Fn) and atom.body.is_generator and contexts.is_decorator(site.event, atom.body):
+            ip.program.decorators.setdefault(atom.body, set()).update(callees)
+
+
+def misspelt_method(ip: Interpreter, site: Site) -> None:
+    """``p.require_grad_(False)``: a call that only a typo explains is noted as the write it was meant to be."""
+    label = ip.labels[site.event.func] if site.event.func >= 0 else ""
+    target, _, name = label.rpartition(".")
+    if target and "gr" in name and name.endswith("_") and name.startswith("re") and site.event.func in ip.receivers:
+        receiver = ip.operand(ip.receivers[site.event.func])
+        value = ip.operand(site.event.args[0]) if site.args else receiver
+        ip.recorder.note(AttributeWrite(site.event.span, *ip.where(), receiver, name, value, called=True))
+
+
+def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
     """Call one atom."""
+    from gradlint.transfer import api, methods
+
     if isinstance(atom, Fn):
         return ip.program.call(ip, site, atom)
     if isinstance(atom, Cls):
@@ -120,21 +145,50 @@ def call_one(ip: Interpreter, site: Site, atom: Atom, api: Any, methods: Any) ->
         return methods.call(ip, site, atom)
     if isinstance(atom, Context):
         return decorator(ip, site, atom)
+    if isinstance(atom, Obj) and atom.type in MARKS:
+        return marked(ip, site, atom.type)
+    if isinstance(atom, Obj) and atom.type == WRAPPER:
+        return wrapped(ip, site, atom, api, methods)
     if isinstance(atom, Obj) and atom.type == "functools.partial":
         return ip.program.call_partial(ip, site, atom)
     if isinstance(atom, Obj) and atom.cls is not None and not ip.program.is_module(atom):
         return ip.program.call_instance(ip, site, atom)
     if isinstance(atom, (Obj, Sym)) and ip.program.is_module(atom):
         return forward(ip, site, atom)
-    if isinstance(atom, Sym) and ip.program.note_callback(ip, site, atom):
-        return unknown(ip, site)
-    return unknown(ip, site)
+    if isinstance(atom, Sym):
+        ip.program.note_callback(ip, site, atom)
+    made = unknown(ip, site)
+    if isinstance(atom, Sym) and ip.program.is_free_of_parameters(atom):
+        stays_off(ip, site, made)
+    return made
+
+
+def stays_off(ip: Interpreter, site: Site, loss: Value) -> None:
+    """A loss of values that are all off the graph is off it as well, wherever it is computed."""
+    graph = tensor.result_of([ip.graph_of(value) for value in site.values()])
+    if not graph & (tensor.OFF | tensor.OFF_CALL) or graph & ~tensor.NO_GRAPH:
+        return
+    off = next((place.off for value in site.values() for a in value if (place := ip.state.place(a)).off), None)
+    for atom in loss:
+        if isinstance(atom, Obj) and atom.type == RESULT:
+            ip.state.places[atom] = ip.state.place(atom)._replace(graph=tensor.OFF_CALL, off=off)
 
 
 def marked(ip: Interpreter, site: Site, name: str) -> Value:
-    """``@staticmethod`` and other decorators that change how a function is reached, not what it does."""
-    given = site.args[0] if site.args else TOP
-    return frozenset(ip.program.mark(atom, name) if isinstance(atom, Fn) else atom for atom in given)
+    """``@staticmethod`` and other decorators that change how a function is reached, not what it does.
+
+    Without a function it is the decorator that is made: ``@pytest.fixture(scope="module")``.
+    """
+    from gradlint.transfer import contexts
+
+    if not site.args:
+        return frozenset((ip.world.obj(site.event, name),))
+    found: set[Atom] = set()
+    for atom in site.args[0]:
+        found.add(ip.program.mark(atom, name) if isinstance(atom, Fn) else atom)
+        if isinstance(atom, Fn) and contexts.is_decorator(site.event, atom.body):
+            ip.recorder.note(Wrapping(site.event.span, *ip.where(), None, atom, name))
+    return frozenset(found)
 
 
 def decorator(ip: Interpreter, site: Site, context: Context) -> Value:
@@ -143,8 +197,20 @@ def decorator(ip: Interpreter, site: Site, context: Context) -> Value:
 
     ip.program.entered(frozenset((context,)))
     if site.args:
-        return contexts.decorate(ip, context, site.args[0])
+        return contexts.decorate(ip, site.event, context, site.args[0])
     return TOP
+
+
+def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -> Value:
+    """Call a callable that a grad-mode context wraps."""
+    from gradlint.transfer import contexts
+
+    context, before, since = ip.program.wrapping[wrapper], ip.state.modes, ip.state.since
+    ip.state.modes = contexts.effect(context.type, context.flag, before)
+    contexts.since(ip, context.span)
+    results = [call_one(ip, site, atom) for atom in ip.state.contents.get(wrapper, TOP)]
+    ip.state.modes, ip.state.since = before, since
+    return union(results)
 
 
 def unknown(ip: Interpreter, site: Site) -> Value:
@@ -169,21 +235,33 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
     for value in site.values():
         ip.program.escaped(value)
     marks = ip.state.marks.get(module, 0)
-    trainable = ip.program.trainable(ip, module) and marks & FROZEN == 0
+    if module in ip.program.sequences and len(site.args) == 1:
+        return in_sequence(ip, site, ip.program.sequences[module])
+    trainable = ip.program.trainable(ip, module) and not ip.frozen(module)
     operands = [ip.graph_of(value) for value in site.values()]
     graph = 0
     if ip.state.modes & grad_mode.RECORDS:
         graph |= tensor.GRAPH if trainable else tensor.result_of(operands or [tensor.ANY])
     if ip.state.modes & grad_mode.NO_GRAPH:
         graph |= tensor.OFF
-    made = ip.make(site.event, TENSOR, graph, via="forward")
+    made = ip.make(site.event, TENSOR, graph, via="forward", owner=module)
     event = site.event
     result = ip.describe(made, ip.labels[event.func], event.span)
     if trainable or not ip.program.is_free_of_parameters(module):
         ip.recorder.note(Forward(event.span, *ip.where(), ip.operand(event.func), result, marks))
-    saving.save_for_module(ip, site, module, made)
     ip.program.flows(ip, site, made)
-    return saving.module_in_place(ip, site, module, made)
+    if module in ip.program.in_place_modules and site.args:
+        return saving.edit_by_module(ip, site, module, made)
+    saving.save_for_module(ip, site, module, made)
+    return made
+
+
+def in_sequence(ip: Interpreter, site: Site, parts: list[Value]) -> Value:
+    """Call the modules of a ``Sequential`` one after the other."""
+    value = site.args[0]
+    for part in parts:
+        value = union([call_one(ip, Site(site.event, [value], {}, False), atom) for atom in part])
+    return value
 
 
 # -- arithmetic --------------------------------------------------------------------------------------------
@@ -211,15 +289,7 @@ def apply(ip: Interpreter, event: Any, op: str, operands: list[Value]) -> Value:
 
     made = ip.operate(event, op, operands)
     saving.save(ip, event, op, operands, made)
-    ip.program.derives(ip, event, made, operands)
     return made
-
-
-def save_for_in_place(ip: Interpreter, event: Any, op: str, target: Value, value: Value) -> None:
-    """What ``target op= value`` saves of ``value``; the target itself is cloned by autograd where needed."""
-    from gradlint.transfer import saving
-
-    saving.save_operand(ip, event, OPERATORS.get(op, op), target, value)
 
 
 def edited(ip: Interpreter, event: Any, target: Value, result: Value) -> Value:
@@ -265,7 +335,7 @@ def backward(ip: Interpreter, event: ir.Call, target: ir.Ref | None, how: str, t
     operand = ip.operand(target) if target is not None else ip.describe(value or TOP, "", event.span)
     pending: dict[object, int] = dict(ip.state.gradients)
     ip.recorder.note(Backward(event.span, *ip.where(), operand, how, pending, through))
-    if ip.state.modes == grad_mode.INFERENCE:
+    if ip.state.modes == grad_mode.INFERENCE and not operand.off_graph:
         ip.recorder.note(InferenceUse(event.span, *ip.where(), "backward", f"{how}(...)", "the gradients"))
     if how != "grad":
         for optimizer in ip.state.gradients:
@@ -274,7 +344,6 @@ def backward(ip: Interpreter, event: ir.Call, target: ir.Ref | None, how: str, t
     for atom, place in ip.state.places.items():
         if place.saved:
             ip.state.places[atom] = place._replace(saved=frozenset())
-    ip.program.effect(ip, "backward")
 
 
 def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref | None, value: Value, through: str = "") -> None:
@@ -289,7 +358,6 @@ def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref | None, value: Value
         ip.recorder.note(InferenceUse(event.span, *ip.where(), "step", f"{operand.name}.step()", "the state of the optimizer"))
     for atom in value:
         ip.state.gradients[atom] = USED
-    ip.program.effect(ip, "step", value)
 
 
 def clear(ip: Interpreter, span: ir.Span, subject: Value, how: str, name: str = "", through: str = "") -> None:
@@ -301,15 +369,15 @@ def clear(ip: Interpreter, span: ir.Span, subject: Value, how: str, name: str = 
         before = ip.state.gradients.get(atom, ip.state.gradients.get(ip.program.everything, 0))
         ip.state.gradients[atom] = WIPED if before == FILLED and how != "assigned" else FILLED if how == "assigned" else CLEARED
         ip.state.cleared_at[atom] = span
-    ip.program.effect(ip, "clear", subject)
 
 
-def set_training(ip: Interpreter, module: Value, mode: int) -> None:
+def set_training(ip: Interpreter, event: Any, module: Value, mode: int, how: str) -> None:
     """``module.train()`` or ``module.eval()``; ``mode`` holds both marks when the argument is not known."""
+    name = next(iter(module)).label if module else ""
+    ip.recorder.note(ModuleMode(event.span, *ip.where(), ip.describe(module, name, event.span), mode, how))
     for atom in module:
         marks = ip.state.marks.get(atom, 0)
         ip.state.marks[atom] = (marks & ~(EVAL | TRAIN)) | mode
-    ip.program.effect(ip, "mode", module, mode)
 
 
 # -- small questions ---------------------------------------------------------------------------------------
@@ -345,5 +413,21 @@ def is_number(value: Value) -> bool:
 
 def assume(ip: Interpreter, e: ir.Assume) -> bool:
     """Take a branch: false if the condition is known to be otherwise."""
-    known = truth(ip.value(e.cond))
+    from gradlint.transfer import misuse
+
+    value = ip.value(e.cond)
+    known = truth(value)
+    if known is None and value and all(atom in ip.program.asked for atom in value):
+        known = grad_mode.enabled(modes_asked(ip, value))
+    elif known is None and value and all(isinstance(atom, Context) for atom in value):
+        known = True
+        misuse.passed_over(ip, e)
     return known is None or known == e.truth
+
+
+def modes_asked(ip: Interpreter, value: Value) -> int:
+    """The modes in force when `torch.is_grad_enabled` was asked, for values that are its answers."""
+    modes = 0
+    for atom in value:
+        modes |= ip.program.asked[atom]
+    return modes

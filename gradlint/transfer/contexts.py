@@ -7,27 +7,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Api, Atom, Context, Fn, Literal, Obj, Value
+from gradlint.domains.values import WRAPPER, Atom, Cls, Context, Fn, Literal, Obj, Value
 from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, suppressing_contexts, suppressing_methods
-from gradlint.transfer import calls
+from gradlint.transfer import calls, misuse, switching
+from gradlint.transfer.recorder import Wrapping
+from gradlint.transfer.switching import effect as effect
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.transfer.interpreter import Interpreter
-
-EFFECTS = {"off": grad_mode.turn_off, "on": grad_mode.turn_on, "inference": grad_mode.enter_inference}
-
-
-def effect(name: str, flag: object, modes: int) -> int:
-    """The modes behind a grad-mode context; ``flag`` is its argument (UNSET: none, anything else: not known)."""
-    found = 0
-    for mode in grad_contexts()[name].modes(flag):
-        if mode == "on" and name == "torch.inference_mode":
-            found |= grad_mode.leave_inference(modes)
-        else:
-            found |= EFFECTS[mode](modes)
-    return found or modes
 
 
 def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
@@ -39,54 +29,60 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
         flag = calls.truth(given)
         if site.starred:
             flag = None
-        elif wraps(ip, event, name, given):
-            return wrap(ip, event, name, msgspec.UNSET, given)
-        else:
-            check_argument(ip, event, name, given)
+        elif known.mode != "argument" and not all(isinstance(atom, Literal) for atom in given):
+            return decorate(ip, event, ip.world.context(event, name, msgspec.UNSET), given)
+        elif not known.on_call and all(isinstance(atom, (Fn, Cls)) for atom in given):
+            return decorate(ip, event, ip.world.context(event, name, msgspec.UNSET), given)
+        elif not misuse.check_argument(ip, event, name, given):
+            wrong = ip.world.context(event, name, flag)
+            ip.program.restores[wrong] = ip.state.modes
+            return frozenset((wrong,))
     elif known.mode == "argument" and known.default is None and not site.starred:
         ip.recorder.note(ContextMisuse(event.span, *ip.where(), "no-argument", name))
     context = ip.world.context(event, name, flag)
     if known.on_call:
+        if given and all(atom in ip.program.asked for atom in given):
+            ip.program.remembered[context] = calls.modes_asked(ip, given)
         ip.program.restores[context] = ip.state.modes
-        ip.state.modes = effect(name, flag, ip.state.modes)
+        ip.kept_before[context] = dict(ip.state.kept)
+        switching.switch(ip, lambda modes: switching.set_by(ip, context, modes))
         since(ip, event.span)
     return frozenset((context,))
 
 
-def check_argument(ip: Interpreter, event: ir.Call, name: str, given: Value) -> None:
-    """A constant argument that is not a bool, or any argument of a context that takes none."""
-    wrong = [atom for atom in given if isinstance(atom, Literal) and not isinstance(atom.value, bool)]
-    if len(wrong) == len(given):
-        shown = repr(wrong[0].value) if isinstance(wrong[0], Literal) else ""
-        ip.recorder.note(ContextMisuse(event.span, *ip.where(), "argument", name, shown))
-    elif grad_contexts()[name].mode != "argument":
-        ip.recorder.note(ContextMisuse(event.span, *ip.where(), "wraps", name, ip.labels[event.args[0]] if event.args else ""))
+def wrap(ip: Interpreter, event: ir.Call, context: Context, function: Value) -> Value:
+    """``torch.no_grad(function)``: something to call, which runs ``function`` in the mode of the context."""
+    wrapper = ip.world.obj(event, WRAPPER)
+    ip.program.wrapping[wrapper] = context
+    ip.state.contents[wrapper] = function
+    return frozenset((wrapper,))
 
 
-def wraps(ip: Interpreter, event: ir.Call, name: str, given: Value) -> bool:
-    """``torch.no_grad(function)`` decorates; it does so with anything callable."""
-    return grad_contexts()[name].on_call is False and any(isinstance(atom, (Fn, Api)) for atom in given)
-
-
-def wrap(ip: Interpreter, event: ir.Call, name: str, flag: object, function: Value) -> Value:
-    """A function decorated with the context ``name``."""
-    context = ip.world.context(event, name, flag)
-    return decorate(ip, context, function)
-
-
-def decorate(ip: Interpreter, context: Context, function: Value) -> Value:
+def decorate(ip: Interpreter, event: ir.Call, context: Context, function: Value) -> Value:
     """``context(function)``."""
     restored = ip.program.restores.get(context)
     if restored is not None:
         ip.state.modes = restored
+        switching.switched_back(ip, context)
     found: set[Atom] = set()
     for atom in function:
         if isinstance(atom, Fn):
-            ip.program.decorated(atom.body, context)
-            found.add(ip.world.fn(atom.body, atom.receiver, (*atom.wrappers, context), atom.marks))
-        else:
+            wrapped = ip.world.fn(atom.body, atom.receiver, (*atom.wrappers, context), atom.marks)
+            found.add(wrapped)
+            if is_decorator(event, atom.body):
+                ip.program.decorated(wrapped)
+        elif isinstance(atom, Cls):
             found.add(atom)
+        else:
+            found |= wrap(ip, event, context, frozenset((atom,)))
+        if isinstance(atom, (Fn, Cls)) and is_decorator(event, atom.body):
+            ip.recorder.note(Wrapping(event.span, *ip.where(), context, atom))
     return frozenset(found)
+
+
+def is_decorator(event: ir.Call, body: Body) -> bool:
+    """Whether a call decorates the definition of ``body``, above which it stands, rather than wrap it elsewhere."""
+    return event.span[:2] < body.span[:2]
 
 
 def since(ip: Interpreter, span: ir.Span) -> None:
@@ -98,42 +94,14 @@ def enter(ip: Interpreter, e: ir.Enter) -> None:
     """Enter a with-item."""
     context = ip.value(e.context)
     before = ip.state.modes
-    after = held = 0
-    for atom in context:
-        modes, restores = entered(ip, e, atom, before)
-        after |= modes
-        held |= restores
     ip.regions[e.region] = (context, e.span)
-    if held:
-        ip.state.held[e.region] = held
-    else:
-        ip.state.held.pop(e.region, None)
-    if after != before or any(isinstance(atom, Context) for atom in context):
-        ip.state.modes = after
+    for atom in context:
+        misuse.entered(ip, e, atom)
+    switching.enter(ip, e.region, context)
+    if ip.state.modes != before or any(isinstance(atom, Context) for atom in context):
         since(ip, e.span)
     ip.program.entered(context)
     ip.set(e, bound(ip, e, context), "")
-
-
-def entered(ip: Interpreter, e: ir.Enter, atom: Atom, before: int) -> tuple[int, int]:
-    """The modes inside a with-item, and those that leaving it restores (0: leaving changes nothing)."""
-    if isinstance(atom, Context):
-        restored = ip.program.restores.get(atom, before)
-        if grad_contexts()[atom.type].on_call:
-            return effect(atom.type, atom.flag, before), restored
-        return effect(atom.type, atom.flag, before), before
-    if isinstance(atom, Api) and atom.name in grad_contexts():
-        ip.recorder.note(ContextMisuse(e.span, *ip.where(), "uncalled", atom.name))
-        return before, 0
-    if isinstance(atom, Obj) and atom.type == "contextlib.ExitStack":
-        return before, before
-    if isinstance(atom, Obj) and atom.cls is not None:
-        return ip.program.entering(ip, atom, before)
-    generator = ip.program.generator_of(atom)
-    if generator is not None:
-        inside = ip.program.modes_at_yield(generator, before)
-        return inside, before if inside != before else 0
-    return before, 0
 
 
 def bound(ip: Interpreter, e: ir.Enter, context: Value) -> Value:
@@ -145,12 +113,7 @@ def bound(ip: Interpreter, e: ir.Enter, context: Value) -> Value:
 
 def leave(ip: Interpreter, e: ir.Exit) -> None:
     """Leave a with-item: what it holds is restored."""
-    held = ip.state.held.pop(e.region, 0)
-    if held:
-        context = ip.regions.get(e.region, (frozenset(), e.span))[0]
-        grad = [atom for atom in context if isinstance(atom, Context) or held]
-        exact = len(grad) == len(context)
-        ip.state.modes = held if exact else held | ip.state.modes
+    if switching.leave(ip, e.region):
         since_before(ip)
 
 
@@ -172,26 +135,24 @@ def may_swallow(ip: Interpreter, region: int) -> bool:
     return False
 
 
-def discarded(ip: Interpreter, e: ir.Discard) -> None:
-    """An expression statement whose value is a grad-mode context: nothing was entered."""
-    value = ip.value(e.src)
-    contexts = [atom for atom in value if isinstance(atom, Context)]
-    for context in contexts:
-        if not grad_contexts()[context.type].on_call and context not in ip.program.used_contexts:
-            form = "discarded" if context.span == e.span else "short-circuit"
-            ip.recorder.note(ContextMisuse(context.span, *ip.where(), form, context.type))
-
-
 def suspended(ip: Interpreter, e: Any, kind: str) -> None:
-    """A suspension inside a with-item that holds a grad mode."""
+    """A suspension inside a with-item that holds a grad mode, unless a decorator restores the mode at every yield."""
+    fn = ip.program.functions.get(ip.body)
+    if kind == "yield" and fn is not None and fn.wrappers and not ip.body.is_async:
+        return
     for region in ip.block.regions:
         if region not in ip.state.held or region not in ip.regions:
             continue
         context, span = ip.regions[region]
-        for atom in context:
+        for atom in pushed(ip, context):
             if isinstance(atom, Context):
                 ip.recorder.note(Suspension(e.span, *ip.where(), kind, atom.type, span))
                 return
+
+
+def pushed(ip: Interpreter, context: Value) -> Value:
+    """The contexts that a with-item enters: itself, and what a stack has entered so far."""
+    return context.union(*(ip.state.contents.get(atom, ()) for atom in context if isinstance(atom, Obj)))
 
 
 def raised(ip: Interpreter, e: ir.Raise) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import State
+from gradlint.domains.state import FROZEN, THAWED, State
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -33,7 +33,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Edit, GradFlag, InferenceUse, Modes, Operand, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
-from gradlint.transfer import attributes, calls, contexts
+from gradlint.transfer import attributes, calls, contexts, misuse, saving
 from gradlint.transfer.recorder import Recorder
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Interpreter:
         self.labels: list[str] = [""] * self.graph.refs
         self.spans: list[ir.Span] = [body.name_span] * self.graph.refs
         self.regions: dict[int, tuple[Value, ir.Span]] = {}
+        self.kept_before: dict[Context, dict[int, int]] = {}
         self.receivers: dict[ir.Ref, ir.Ref] = {}
         self.comparisons: dict[ir.Ref, ir.Compare] = {}
         self.run = run
@@ -94,14 +95,17 @@ class Interpreter:
     def graph_of_atom(self, atom: Atom) -> int:
         """Where one atom may stand on the graph."""
         if isinstance(atom, Obj):
-            if atom.type in (SCALAR, INSTANCE) or isinstance(atom, Context):
+            if atom.type == INSTANCE or isinstance(atom, Context):
                 return tensor.PLAIN
             if atom.type in (CONTAINER, ITERATOR):
                 return self.graph_of(self.state.contents.get(atom, frozenset())) or tensor.PLAIN
             place = self.state.places.get(atom)
             if place is not None:
                 return place.graph
-            return tensor.LEAF if atom.type == PARAMETER else tensor.ANY
+            if atom.type == PARAMETER:
+                fixed = atom.event in self.program.fixed_parameters or self.frozen(atom)
+                return tensor.PLAIN if fixed else tensor.LEAF
+            return tensor.PLAIN if atom.type == SCALAR else tensor.ANY
         if isinstance(atom, (Sym, Unknown)):
             place = self.state.places.get(atom)
             return place.graph if place is not None else tensor.ANY
@@ -111,6 +115,15 @@ class Interpreter:
                 found |= self.graph_of(item)
             return found or tensor.PLAIN
         return tensor.PLAIN
+
+    def frozen(self, atom: Atom | None) -> bool:
+        """Whether a module, or one that holds it, was frozen on every path."""
+        while atom is not None:
+            marks = self.state.marks.get(atom, 0)
+            if marks & (FROZEN | THAWED):
+                return not marks & THAWED
+            atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
+        return False
 
     def modes(self) -> Modes:
         """The grad modes now in force."""
@@ -152,56 +165,77 @@ class Interpreter:
         if self.state.modes & grad_mode.NO_GRAPH:
             plain = surely and all(g and not g & ~tensor.PLAIN for g in graphs)
             graph |= tensor.PLAIN if plain else tensor.OFF if surely else tensor.OFF_CALL
-        return self.make(event, TENSOR if surely else "result", graph, via=op)
+        made = self.make(event, TENSOR if surely else "result", graph, via=op)
+        if surely:
+            self.pass_on_flags(made, operands)
+        self.program.derives(self, event, made, operands)
+        return made
 
-    def make(self, event: Any, kind: str, graph: int, *, via: str = "", name: str = "") -> Value:
-        """A new object made by ``event`` that stands at ``graph``."""
-        obj = self.world.obj(event, kind, name=name)
+    def pass_on_flags(self, made: Value, operands: list[Value]) -> None:
+        """A result computed from a value that was made a leaf, and from nothing else on the graph, ends there too."""
+        flagged: frozenset[ir.Span] = frozenset()
+        for atom in (atom for operand in operands for atom in operand):
+            place = self.state.places.get(atom)
+            if place is not None and place.flagged:
+                flagged |= place.flagged
+            elif self.graph_of_atom(atom) & (tensor.ATTACHED if isinstance(atom, Sym) else tensor.ATTACHED | tensor.ANY):
+                return
+        for atom in made:
+            self.state.places[atom] = self.state.places[atom]._replace(flagged=flagged)
+
+    def make(self, event: Any, kind: str, graph: int, *, via: str = "", owner: Atom | None = None) -> Value:
+        """A new object made by ``event`` that stands at ``graph``; ``owner`` is the module that returned it."""
+        obj = self.world.obj(event, kind, owner=owner)
         off = None
         if graph & (tensor.OFF | tensor.OFF_CALL):
             off = self.state.since.get(grad_mode.OFF) or self.state.since.get(grad_mode.INFERENCE)
         self.state.places[obj] = Place(graph, made=event.span, off=off, via=via)
         self.state.contents.pop(obj, None)
+        self.run.plain[obj] = graph
         return frozenset((obj,))
 
     def part(self, event: Any, whole: Value, kind: str = TENSOR) -> Value:
         """A part of ``whole``: an item, an attribute, a view. It stands where the whole stands and shares its memory."""
         graph = self.graph_of(whole)
         obj = self.world.obj(event, kind)
-        roots: frozenset[Obj] = frozenset()
+        roots: frozenset[Atom] = frozenset()
         made = off = None
         via = ""
         for atom in whole:
-            if isinstance(atom, Obj):
+            if isinstance(atom, (Obj, Sym)):
                 roots |= self.state.roots(atom)
             place = self.state.places.get(atom)
             if place is not None:
                 made, off, via = made or place.made, off or place.off, via or place.via
         roots -= {obj}
         self.state.places[obj] = Place(graph or tensor.ANY, frozenset(), roots, made=made, off=off, via=via)
+        self.program.derives(self, event, frozenset((obj,)), [whole])
         return frozenset((obj,))
 
-    def save(self, value: Value, op: str, role: str, span: ir.Span) -> None:
+    def save(self, value: Value, op: str, role: str, span: ir.Span, result: Value) -> None:
         """A recorded operation keeps the memory of ``value`` for its backward."""
+        kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom) for atom in result)
         for atom in value:
-            if isinstance(atom, Obj):
+            if isinstance(atom, (Obj, Sym)):
                 for root in self.state.roots(atom):
                     place = self.state.place(root)
-                    self.state.places[root] = place._replace(saved=place.saved | {tensor.Saved(op, role, span)})
+                    self.state.places[root] = place._replace(saved=place.saved | kept)
 
     def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
         """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
         saved: set[tensor.Saved] = set()
-        through_view = False
+        leaf = False
         for atom in target:
-            if isinstance(atom, Obj):
+            if isinstance(atom, (Obj, Sym)):
                 roots = self.state.roots(atom)
-                through_view |= atom not in roots
+                leaf |= self.graph_of_atom(atom) == tensor.LEAF
+                leaf |= not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
                 for root in roots:
                     saved |= self.state.place(root).saved
-        self.recorder.note(
-            Edit(event.span, *self.where(), operand, op, through_view, tuple(sorted(saved, key=lambda s: s.span)))
-        )
+                    saved |= saved_by_owner(self.state, root)
+        ordered = tuple(sorted(saved, key=lambda s: s.span))
+        self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered))
+        self.program.derives(self, event, target, others)
         if not self.state.modes & grad_mode.RECORDS:
             return
         graphs = [self.graph_of(other) for other in others]
@@ -210,6 +244,17 @@ class Interpreter:
             if place is not None and isinstance(atom, Obj) and not place.graph & ~(tensor.PLAIN | tensor.CUT | tensor.OFF):
                 graph = tensor.result_of([place.graph, *graphs])
                 self.state.places[atom] = place._replace(graph=graph)
+
+
+def saved_by_owner(state: State, atom: Atom) -> frozenset[tensor.Saved]:
+    """The operations that keep a parameter because a module that holds it was called."""
+    found: frozenset[tensor.Saved] = frozenset()
+    if not isinstance(atom, Obj) or atom.type != PARAMETER:
+        return found
+    while isinstance(atom, Obj) and atom.owner is not None:
+        atom = atom.owner
+        found |= state.place(atom).saved
+    return found
 
 
 def const(ip: Interpreter, e: ir.Const) -> None:
@@ -233,6 +278,7 @@ def store(ip: Interpreter, e: ir.Store) -> None:
     value = ip.value(e.src)
     if e.annotation and value & TOP:
         value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
+    misuse.stored(ip, e)
     ip.state.env[e.name] = value
     ip.program.stored(ip.body, e.name, value)
 
@@ -300,7 +346,7 @@ def augment(ip: Interpreter, e: ir.Augment) -> None:
         ip.set(e, target, operand.name)
         return
     if calls.may_be_tensor(ip, target):
-        calls.save_for_in_place(ip, e, e.op, target, value)
+        saving.save_operands(ip, e, f"{e.op}=", [target, value], target)
         ip.edit(e, target, operand, f"{e.op}=", [value])
     result = calls.binary(ip, e, e.op, target, value)
     if any(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD) for atom in target):
@@ -326,7 +372,7 @@ def make_class(ip: Interpreter, e: ir.MakeClass) -> None:
 
 
 def set_attr(ip: Interpreter, e: ir.SetAttr) -> None:
-    attributes.write(ip, e)
+    attributes.write(ip, e, e.obj, e.name, e.src)
 
 
 def set_item(ip: Interpreter, e: ir.SetItem) -> None:
@@ -341,7 +387,9 @@ def delete(ip: Interpreter, e: ir.Delete) -> None:
 
 
 def discard(ip: Interpreter, e: ir.Discard) -> None:
-    contexts.discarded(ip, e)
+    misuse.discarded(ip, e)
+    if e.src >= 0:
+        ip.run.discarded.add(ip.spans[e.src])
     compared = ip.comparisons.get(e.src)
     if compared is not None:
         target = ip.labels[compared.left].rpartition(".")[0]
@@ -385,10 +433,14 @@ def assume(ip: Interpreter, e: ir.Assume) -> bool:
     return calls.assume(ip, e)
 
 
-def yield_(ip: Interpreter, e: ir.Yield) -> None:
+def yield_(ip: Interpreter, e: ir.Yield) -> bool:
     contexts.suspended(ip, e, "yield")
-    ip.run.yield_modes |= ip.state.modes
+    ip.run.yields[e.span] = ip.run.yields.get(e.span, 0) | ip.state.modes
     ip.set(e, TOP)
+    if ip.run.resume is None:
+        return True
+    place, ip.state.modes = ip.run.resume
+    return place == e.span
 
 
 def await_(ip: Interpreter, e: ir.Await) -> None:

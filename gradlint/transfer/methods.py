@@ -19,6 +19,7 @@ from gradlint.domains.values import (
     TENSOR,
     TOP,
     Atom,
+    Fn,
     Method,
     Obj,
     Sym,
@@ -31,6 +32,7 @@ from gradlint.torch_model import (
     backward_call,
     copying_factories,
     factory_methods,
+    grad_contexts,
     guards_itself,
     in_place_methods,
     integer_casts,
@@ -43,12 +45,16 @@ from gradlint.torch_model import (
     submodule_methods,
     views,
 )
+from gradlint.torch_model.attributes import tensor_methods
 from gradlint.transfer import attributes, calls, saving
+from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
 
+SHARED = frozenset("add apply_ copy count index_select map2_ map_ name record_stream register_hook split size type where".split())
+"""Names of tensor methods that other objects have as well."""
 ADDS = frozenset("append appendleft add extend insert put put_nowait push update setdefault".split())
 
 
@@ -66,20 +72,13 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
         return TOP
     if ip.program.is_module(receiver):
         return of_module(ip, site, receiver, name)
-    if ip.program.is_tensor(ip, receiver) or (isinstance(receiver, (Sym, Obj)) and name in TENSOR_HINTS):
+    if ip.program.is_tensor(ip, receiver) or (isinstance(receiver, (Sym, Obj)) and name in tensor_methods() - SHARED):
         return of_tensor(ip, site, receiver, name)
     if name in ADDS:
         kept(ip, site, receiver, name)
-    return calls.unknown(ip, site)
-
-
-def TENSOR_HINTS_() -> frozenset[str]:
-    return frozenset(in_place_methods()) | scalar_cuts() | numpy_cuts() | frozenset(
-        "detach mean sum backward requires_grad_ view reshape permute unsqueeze squeeze clone softmax sigmoid exp argmax".split()
-    )
-
-
-TENSOR_HINTS = TENSOR_HINTS_()
+    made = calls.unknown(ip, site)
+    ip.program.derives(ip, site.event, made, [frozenset((receiver,))])
+    return made
 
 
 # -- protocol ----------------------------------------------------------------------------------------------
@@ -87,12 +86,13 @@ TENSOR_HINTS = TENSOR_HINTS_()
 
 def backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``loss.backward()``, or a framework's ``backward(loss)``."""
-    last = receiver.label.rpartition(".")[2]
+    label = receiver.label or ip.operand(receiver_ref(ip, site)).name
+    last = label.rpartition(".")[2]
     owner = receiver.type if isinstance(receiver, Obj) and receiver.type not in (RESULT, TENSOR) else None
     framework = backward_call("backward", last or None, owner) or (
         site.args and ip.program.runs_backward(receiver, last)
     )
-    name = f"{receiver.label}.backward" if framework else "backward"
+    name = f"{label}.backward" if framework else "backward"
     if framework:
         calls.backward(ip, site.event, site.ref(0, "loss"), name)
     else:
@@ -132,11 +132,11 @@ def zero_grad(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 
 
 def scale(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``scaler.scale(loss)`` stands for the loss."""
+    """``scaler.scale(loss)``: a multiplication, which records like any other."""
     last = receiver.label.rpartition(".")[2]
     for row in scaled_losses():
         if row.method == "scale" and (last in row.receivers or last.endswith("scaler") or (isinstance(receiver, Obj) and receiver.type in row.types)):
-            return site.args[0] if site.args else TOP
+            return ip.operate(site.event, "scale", site.args) if site.args else TOP
     return None
 
 
@@ -146,7 +146,7 @@ def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     wanted = True if flag is None else calls.truth(flag)
     if flag is not None and wanted is None and not ip.program.is_module(receiver):
         return None
-    calls.set_training(ip, frozenset((receiver,)), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted])
+    calls.set_training(ip, site.event, frozenset((receiver,)), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted], "train" if flag is not None and wanted is not True else "")
     return frozenset((receiver,))
 
 
@@ -154,7 +154,7 @@ def eval_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``module.eval()``."""
     if site.args:
         return None
-    calls.set_training(ip, frozenset((receiver,)), EVAL)
+    calls.set_training(ip, site.event, frozenset((receiver,)), EVAL, "eval")
     return frozenset((receiver,))
 
 
@@ -168,34 +168,36 @@ def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 
 def enter_context(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``stack.enter_context(context)``: in force until the stack is left."""
-    from gradlint.transfer import contexts
+    from gradlint.transfer import contexts, misuse, switching
 
     if not site.args:
         return None
-    after = 0
+    before = ip.state.modes
     grad = False
     for atom in site.args[0]:
         if isinstance(atom, contexts.Context):
-            after |= contexts.effect(atom.type, atom.flag, ip.state.modes)
             grad = True
-        else:
-            after |= ip.state.modes
+            ip.state.contents[receiver] = ip.state.contents.get(receiver, frozenset()) | {atom}
+            if not grad_contexts()[atom.type].on_call:
+                ip.program.restores[atom] = before
+        misuse.entered(ip, site.event, atom)
     ip.program.entered(site.args[0])
-    if grad:
-        ip.state.modes = after
+    switching.push(ip, receiver, site.args[0])
+    if grad or ip.state.modes != before:
         contexts.since(ip, site.event.span)
     return TOP
 
 
 def enter_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``context.__enter__()``."""
-    from gradlint.transfer import contexts
+    from gradlint.transfer import contexts, switching
 
     if not isinstance(receiver, contexts.Context):
         return None
     ip.program.entered(frozenset((receiver,)))
-    ip.program.restores.setdefault(receiver, ip.state.modes)
-    ip.state.modes = contexts.effect(receiver.type, receiver.flag, ip.state.modes)
+    if not grad_contexts()[receiver.type].on_call:
+        ip.program.restores[receiver] = ip.state.modes
+    switching.switch(ip, lambda modes: contexts.effect(receiver.type, receiver.flag, modes))
     contexts.since(ip, site.event.span)
     ip.program.entered_by_hand.add(receiver)
     return ip.world.none
@@ -203,11 +205,24 @@ def enter_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 
 def exit_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``context.__exit__(...)``."""
-    from gradlint.transfer import contexts
+    from gradlint.transfer import contexts, switching
 
     if not isinstance(receiver, contexts.Context):
         return None
-    ip.state.modes = ip.program.restores.get(receiver, ip.state.modes)
+    restored = ip.program.restores.get(receiver, ip.state.modes)
+    switching.switch(ip, lambda modes: restored)
+    contexts.since_before(ip)
+    return ip.world.none
+
+
+def close(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``stack.close()``: leaves what the stack has entered."""
+    from gradlint.transfer import contexts
+
+    held = [atom for atom in ip.state.contents.get(receiver, ()) if isinstance(atom, contexts.Context)]
+    if not isinstance(receiver, Obj) or receiver.type != "contextlib.ExitStack" or not held:
+        return None
+    ip.state.modes = ip.program.restores[min(held, key=lambda context: context.span)]
     contexts.since_before(ip)
     return ip.world.none
 
@@ -256,6 +271,8 @@ def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     if name in submodule_methods():
         obj = ip.world.obj(site.event, "torch.nn.Module", owner=receiver)
         return iterator(ip, site, frozenset((obj,)), name.startswith("named_"))
+    if name == "state_dict" and calls.truth(site.keywords.get("keep_vars", TOP)):
+        return parameters(ip, site, receiver, True)
     if name == "state_dict":
         return frozenset((ip.world.obj(site.event, STATE_DICT, owner=receiver),))
     if name in moves():
@@ -337,6 +354,8 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
 def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     """``tensor.to(...)``: the tensor itself where nothing has to change, so a leaf may stay one."""
     whole = frozenset((receiver,))
+    if isinstance(receiver, Sym) and receiver not in ip.state.places:
+        return whole
     graph = ip.graph_of(whole)
     made = ip.part(site.event, whole)
     obj = next(iter(made))
@@ -350,22 +369,30 @@ def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
 
 def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
     """``tensor.add_(other)``."""
-    plain = name.rstrip("_")
-    for other in site.args:
-        saving.save_operand(ip, site.event, plain, target, other)
+    operands = [target, *site.values()]
+    saving.save_operands(ip, site.event, name, operands, target)
     ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
-    result = ip.operate(site.event, plain, [target, *site.values()])
+    result = ip.operate(site.event, name.rstrip("_"), operands)
     after = calls.edited(ip, site.event, target, result)
-    saving.save(ip, site.event, plain, [frozenset(), *site.args], after)
+    saving.save_result(ip, site.event, name, operands, after)
     return after
 
 
 def detached(ip: Interpreter, site: Site, receiver: Atom) -> Value:
     """``tensor.detach()``: off the graph, on the same memory and version counter (facts: IP08)."""
     obj = ip.world.obj(site.event, TENSOR)
-    roots = ip.state.roots(receiver) - {obj} if isinstance(receiver, Obj) else frozenset()
+    roots = ip.state.roots(receiver) - {obj}
     ip.state.places[obj] = Place(tensor.CUT, roots=roots, made=site.event.span, via="detach")
     return frozenset((obj,))
+
+
+def register_hook(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """Hooks of tensors run inside the engine, where gradients are off (facts: GM45)."""
+    for value in site.args:
+        for atom in value:
+            if isinstance(atom, Fn):
+                ip.recorder.calls[ip.block.index].append(LocalCall(atom, grad_mode.OFF, site.event.span))
+    return TOP
 
 
 HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
@@ -378,8 +405,11 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "eval": eval_,
     "requires_grad_": requires_grad_,
     "enter_context": enter_context,
+    "close": close,
     "__enter__": enter_by_hand,
     "__exit__": exit_by_hand,
+    "register_hook": register_hook,
+    "register_post_accumulate_grad_hook": register_hook,
     "items": state_values,
     "values": state_values,
 }

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from gradlint.facts import Happening
+from gradlint.facts import Backward, Happening
 
 if TYPE_CHECKING:
-    from gradlint.domains.values import Fn
+    from gradlint.domains.values import Cls, Context, Fn
     from gradlint.ir.events import Span
 
 H = TypeVar("H", bound=Happening)
@@ -26,6 +26,18 @@ class LocalCall:
     fn: Fn
     modes: int
     span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping(Happening):
+    """A decorator above a definition: a grad-mode context, or (``context`` None) the mark that it adds.
+
+    ``wrapped`` is what it was given: the function with the decorators below this one, or the class.
+    """
+
+    context: Context | None
+    wrapped: Fn | Cls
+    mark: str = ""
 
 
 @dataclass(slots=True)
@@ -53,6 +65,15 @@ class Recorder:
         """All happenings of one kind, in source order, each place once."""
         every = (happening for block in sorted(self.happenings) for happening in self.happenings[block])
         return sorted((happening for happening in every if type(happening) is kind), key=lambda h: h.span)
+
+    def backwards(self) -> list[Backward]:
+        """All backward passes of this body and its callees; one in a ``finally`` suite stands on several paths."""
+        found: dict[object, Backward] = {}
+        for backward in self.all(Backward):
+            key = backward.span if not backward.through else id(backward)
+            known = found.get(key)
+            found[key] = backward if known is None else known.joined(backward)
+        return list(found.values())
 
     def probed(self) -> Iterator[tuple[Span, int]]:
         """Every probe with the modes in force."""

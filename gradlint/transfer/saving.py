@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 
+OPAQUE = frozenset({"torch.nn.Module", "torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
+"""Modules whose type does not tell what they compute."""
+
+
 def tracked(ip: Interpreter, operands: list[Value]) -> list[int]:
     """The positions of the operands that are on the graph for certain."""
     found = []
@@ -23,13 +27,13 @@ def tracked(ip: Interpreter, operands: list[Value]) -> list[int]:
     return found
 
 
-def kinds(operands: list[Value]) -> str:
+def kinds(ip: Interpreter, operands: list[Value]) -> str:
     """The form of a call, one letter per operand: tensor, number, unknown."""
     letters = []
     for operand in operands:
         if calls.is_number(operand):
             letters.append("n")
-        elif all(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in operand):
+        elif all(ip.program.is_tensor(ip, atom) for atom in operand):
             letters.append("t")
         else:
             letters.append("?")
@@ -41,29 +45,43 @@ def save(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Va
     if not ip.state.modes & grad_mode.RECORDS:
         return
     on_graph = tracked(ip, operands)
-    row = saved(op, kinds(operands)) if on_graph else None
+    row = saved(op, kinds(ip, operands)) if on_graph else None
     if row is None:
         return
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(operands):
-            ip.save(operands[index], op, "input", event.span)
+            ip.save(operands[index], op, "input", event.span, result)
     if 0 in row.saved_outputs(on_graph):
-        ip.save(result, op, "output", event.span)
+        ip.save(result, op, "output", event.span, result)
 
 
-def save_operand(ip: Interpreter, event: Any, op: str, target: Value, value: Value) -> None:
-    """Note whether ``target op= value`` keeps ``value``; of the target autograd keeps a copy where it needs one."""
+def save_operands(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Value) -> None:
+    """Note which operands an in-place operation keeps, but for its target: of that autograd keeps a copy."""
     if not ip.state.modes & grad_mode.RECORDS:
         return
-    on_graph = tracked(ip, [target, value])
-    row = saved(op, kinds([target, value])) if on_graph else None
-    if row is not None and 1 in row.saved_inputs(on_graph):
-        ip.save(value, op, "input", event.span)
+    on_graph = tracked(ip, operands)
+    row = saved(op, kinds(ip, operands)) if on_graph else None
+    for index in row.saved_inputs(on_graph) if row is not None else ():
+        if 0 < index < len(operands):
+            ip.save(operands[index], op, "input", event.span, result)
+
+
+def save_result(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Value) -> None:
+    """Note whether an in-place operation keeps what it wrote."""
+    if not ip.state.modes & grad_mode.RECORDS:
+        return
+    on_graph = tracked(ip, operands)
+    row = saved(op, kinds(ip, operands)) if on_graph else None
+    if row is not None and 0 in row.saved_outputs(on_graph):
+        ip.save(result, op, "output", event.span, result)
 
 
 def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
-    """Note what the call of a module of torch.nn keeps of its input and its result."""
-    if not isinstance(module, Obj) or not site.args or not ip.state.modes & grad_mode.RECORDS:
+    """Note what the call of a module keeps of its input, its parameters and its result."""
+    if not site.args or not ip.state.modes & grad_mode.RECORDS:
+        return
+    if not isinstance(module, Obj) or module.cls is not None or module.type in OPAQUE:
+        save_for_opaque(ip, site, module, result)
         return
     on_graph = tracked(ip, site.args)
     if ip.program.trainable(ip, module):
@@ -74,18 +92,33 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     name = module.type.rpartition(".")[2]
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(site.args):
-            ip.save(site.args[index], name, "input", site.event.span)
+            ip.save(site.args[index], name, "input", site.event.span, result)
+        elif index == PARAMETERS:
+            ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
     if 0 in row.saved_outputs(on_graph):
-        ip.save(result, name, "output", site.event.span)
+        ip.save(result, name, "output", site.event.span, result)
 
 
-def module_in_place(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> Value:
-    """The result of a module: its input, edited, if the module was made with ``inplace=True``."""
-    if module not in ip.program.in_place_modules or not site.args or not isinstance(module, Obj):
-        return result
-    target = site.args[0]
-    ip.edit(site.event, target, ip.operand(site.event.args[0]), module.type.rpartition(".")[2], [])
-    return calls.edited(ip, site.event, target, result) if target else result
+def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
+    """A module of which nothing is known but that it trains: it surely keeps its parameters or its input."""
+    if not ip.program.trainable(ip, module) or ip.program.is_free_of_parameters(module):
+        return
+    name = module.label or "the module"
+    ip.save(site.args[0], name, "input", site.event.span, result)
+    ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
+
+
+def edit_by_module(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> Value:
+    """Call a module made with ``inplace=True``: it returns its input, edited."""
+    target, event = site.args[0], site.event
+    name = module.type.rpartition(".")[2] if isinstance(module, Obj) else module.label
+    ip.edit(event, target, ip.operand(event.args[0]), name, [])
+    row = saved(module.type if isinstance(module, Obj) else "", "t")
+    tracked_input = tracked(ip, [target])
+    after = calls.edited(ip, event, target, result)
+    if row is not None and ip.state.modes & grad_mode.RECORDS and 0 in row.saved_outputs(tracked_input):
+        ip.save(after, name, "output", event.span, after)
+    return after
 
 
 def edit_list(ip: Interpreter, site: calls.Site, op: str) -> None:

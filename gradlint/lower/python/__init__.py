@@ -19,7 +19,8 @@ def lower(text: str, tree: ast.Module) -> Body:
 
     ``tree`` is what `ast.parse` makes of ``text``. Returns the body of the module; those of its functions and
     classes are its ``children``, and so on. Graphs are built when first asked for; lambdas and generator
-    expressions become children of their body together with its graph. Raises nothing for any syntax tree of
+    expressions become children of their body together with its graph, and the variables of its comprehensions, under
+    their unique names (``x@12:8``), become locals. Raises nothing for any syntax tree of
     bounded depth: unknown syntax becomes `Opaque`, and the graph of a body too large says so.
     """
     return Source(text).module_body(tree)

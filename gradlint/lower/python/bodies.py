@@ -20,6 +20,16 @@ _NEWLINE = re.compile(r"\r\n|\r|\n")
 _KEYWORD = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+")
 _WORTH_A_LOOK = re.compile(r":=|\byield\b")
 _NO_RENAMES: dict[str, str] = {}
+_SWITCH = r"(?:no_grad|enable_grad|inference_mode|set_grad_enabled)\b"
+_ALIAS = re.compile(rf"\b{_SWITCH}\s+as\s+(\w+)|^(\w+)\s*=\s*(?:\w+\.)*{_SWITCH}", re.MULTILINE)
+
+
+def gradient_words(text: str) -> re.Pattern[str]:
+    """What marks a body of the module ``text`` as relevant: the words of torch, and the module's own names for them."""
+    aliases = sorted({name for match in _ALIAS.finditer(text) for name in match.groups() if name})
+    if not aliases:
+        return GRADIENT_WORDS
+    return re.compile(rf"{GRADIENT_WORDS.pattern}|\b(?:{'|'.join(aliases)})\b", GRADIENT_WORDS.flags)
 
 
 class Source:
@@ -30,6 +40,7 @@ class Source:
         self.line_starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
         self.is_ascii = text.isascii()
         self.bodies: dict[ast.AST, Body] = {}
+        self.words = gradient_words(text)
 
     # -- text ----------------------------------------------------------------------------------------------
 
@@ -129,7 +140,7 @@ class Source:
         span = span_of(node)
         qualname = f"{parent.qualname}.{name}" if parent.qualname else name
         body = Body(kind, name, qualname, span, span, build, parent)
-        body.relevant = GRADIENT_WORDS.search(self.segment(node)) is not None
+        body.relevant = self.words.search(self.segment(node)) is not None
         self.bodies[node] = body
         parent.children.append(body)
         return body
@@ -150,11 +161,11 @@ class Source:
     def _is_relevant(self, found: Bindings, start: int, end: int) -> bool:
         """Whether the text of a body speaks of gradients. The text of a definition in it belongs to that one."""
         for definition in found.definitions:
-            if GRADIENT_WORDS.search(self.text, start, self.line_starts[definition.lineno - 1]):
+            if self.words.search(self.text, start, self.line_starts[definition.lineno - 1]):
                 return True
             last = definition.end_lineno or definition.lineno
             start = self.line_starts[last] if last < len(self.line_starts) else len(self.text)
-        return GRADIENT_WORDS.search(self.text, start, end) is not None
+        return self.words.search(self.text, start, end) is not None
 
     def _name_span(self, span: Span, name: str) -> Span:
         line, column = span[0], span[1]

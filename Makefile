@@ -1,0 +1,76 @@
+# Two commands on a fresh machine: `make lint` (no torch needed) and `make test`.
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+# What `make lint` lints, what pytest is told.
+P ?= fixtures/demo
+PYTEST ?= -q -n 2
+
+PIP := -m pip --disable-pip-version-check install --quiet
+BIN := .venv/bin
+STATIC := .venv-static-$(notdir $(PYTHON))
+SOURCES := pyproject.toml README.md $(shell find gradlint rules -type f -not -name '*.pyc')
+# Two workers share the machine: a thread pool in each would only get in the way.
+export OMP_NUM_THREADS = 1
+
+.DEFAULT_GOAL := help
+.PHONY: help lint test test-static check bless docs format packages speed clean
+
+help: ## say what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+lint: .venv-lint/stamp ## lint the demo, or P=path, with gradlint as users install it
+	@.venv-lint/bin/gradlint check $(P); status=$$?; [ $$status -le 1 ] || exit $$status
+
+test: .venv/stamp ## ruff, mypy and the whole test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest $(PYTEST)
+
+test-static: $(STATIC)/stamp ## the tests that need no torch, on another interpreter: PYTHON=python3.12
+	$(STATIC)/bin/pytest $(PYTEST) -m "not torch"
+
+check: .venv/stamp ## the quick part, before every commit
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m gradlint.dev docs --check
+	$(BIN)/pytest $(PYTEST) tests/test_contract.py tests/test_rule_pages.py tests/test_fixtures.py
+
+format: .venv/stamp ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bless: .venv/stamp ## rewrite snapshots and generated pages; read the diff afterwards
+	$(BIN)/python -m gradlint.dev bless
+
+docs: .venv/stamp ## rewrite the generated pages only
+	$(BIN)/python -m gradlint.dev docs
+
+packages: .venv/stamp ## lint pinned real packages: false alarms and crashes
+	$(BIN)/python benchmarks/packages.py
+
+speed: .venv/stamp ## measure the time per line
+	$(BIN)/python benchmarks/speed.py
+
+clean: ## remove everything that was built
+	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+# An installed copy, not a link: what is linted with is what would be released. `build/` would keep deleted modules.
+.venv-lint/stamp: $(SOURCES)
+	@[ -x .venv-lint/bin/python ] || $(PYTHON) -m venv .venv-lint
+	@rm -rf build
+	.venv-lint/bin/python $(PIP) .
+	@touch $@
+
+.venv/stamp: pyproject.toml
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) $(TORCH)
+	$(BIN)/python $(PIP) -e '.[dev]'
+	@touch $@
+
+$(STATIC)/stamp: pyproject.toml
+	@[ -x $(STATIC)/bin/python ] || $(PYTHON) -m venv $(STATIC)
+	$(STATIC)/bin/python $(PIP) -e '.[test]'
+	@touch $@

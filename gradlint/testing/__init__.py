@@ -1,0 +1,33 @@
+"""Testing rules.
+
+A rule has two kinds of evidence, and both are executed. Its *fixtures* are files of real-looking code whose
+comments say what must be found (`gradlint.testing.expectations`, `gradlint.testing.fixtures`). Its *page*, the
+docstring of its module, holds examples that are linted (`gradlint.testing.pages`). What both claim about torch
+is run on torch (`gradlint.testing.truth`), which is imported only then.
+"""
+
+from __future__ import annotations
+
+from gradlint.testing.expectations import Expectation, ExpectationError, compare, parse_expectations
+from gradlint.testing.fixtures import check_fixture, snapshot
+from gradlint.testing.pages import Block, Page, PageError, check_page, parse_page
+from gradlint.testing.truth import Claim, ClaimError, check_claim, check_page_claim, parse_claims
+
+__all__ = [
+    "Block",
+    "Claim",
+    "ClaimError",
+    "Expectation",
+    "ExpectationError",
+    "Page",
+    "PageError",
+    "check_claim",
+    "check_fixture",
+    "check_page",
+    "check_page_claim",
+    "compare",
+    "parse_claims",
+    "parse_expectations",
+    "parse_page",
+    "snapshot",
+]

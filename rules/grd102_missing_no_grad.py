@@ -1,0 +1,139 @@
+"""A forward for evaluation builds a graph that nobody backwards.
+
+## Why this is wrong
+
+`model.eval()` switches dropout and batch norm; it does not switch gradients off. Each forward still records every
+operation and keeps the activations that backward would need, for as long as the output lives. In evaluation,
+inference, generation, rollouts, metrics and teacher forwards nobody calls backward, so the memory and the time are
+spent for nothing: batches must be smaller than they could be, and outputs that are kept keep their whole graph.
+
+## Examples
+
+```python
+import torch
+
+
+def predict(model, x):
+    model.eval()
+    return model(x)  # error
+```
+
+```python
+import torch
+
+
+class Trainer:
+    def __init__(self, model, criterion):
+        self.model = model
+        self.criterion = criterion
+
+    def evaluate(self, val_loader):
+        self.model.eval()
+        total = 0.0
+        for x, y in val_loader:
+            total += self.criterion(self.model(x), y).item()  # error
+        return total / len(val_loader)
+```
+
+A teacher whose output is detached anyway:
+
+```python
+import torch
+
+
+def distill(student, teacher, loader, criterion, optimizer):
+    teacher.eval()
+    for x, _ in loader:
+        target = teacher(x).detach()  # error
+        loss = criterion(student(x), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+```
+
+## Use instead
+
+```python
+import torch
+
+
+@torch.no_grad()
+def predict(model, x):
+    model.eval()
+    return model(x)
+```
+
+```python
+import torch
+
+
+class Trainer:
+    def __init__(self, model, criterion):
+        self.model = model
+        self.criterion = criterion
+
+    def evaluate(self, val_loader):
+        self.model.eval()
+        total = 0.0
+        with torch.inference_mode():
+            for x, y in val_loader:
+                total += self.criterion(self.model(x), y).item()
+        return total / len(val_loader)
+```
+
+## Known limits
+
+That a forward is evaluation is concluded from the module's mode, the function's role, the loader and what becomes of
+the output, so a finding is likely, not certain. Callers that turn gradients off, frozen models, methods such as
+`generate()` that guard themselves, frameworks that run a method with gradients off, and code that differentiates in
+evaluation are silent:
+
+```python
+import torch
+
+
+def saliency(model, image):
+    model.eval()
+    image = image.clone().requires_grad_()
+    return torch.autograd.grad(model(image).max(), image)[0]
+```
+
+## Fix safety
+
+A fix would decorate the function with `@torch.no_grad()` or wrap the loop. A caller elsewhere that differentiates the
+result would break: it is never applied unasked.
+
+## Runtime check
+
+```python
+# shows: out.requires_grad
+out = predict(nn.Linear(2, 1), torch.ones(3, 2))
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.finding import Certainty, Severity
+from gradlint.rule import Draft, Rule
+
+if TYPE_CHECKING:
+    from gradlint.facts import Facts
+
+
+class MissingNoGrad(Rule):
+    """A forward for evaluation that records a graph nobody uses."""
+
+    code = "GRD102"
+    name = "missing-no-grad"
+    since = "NEXT"
+    severity = Severity.WARNING
+    certainty = Certainty.LIKELY
+    message = "`{call}` builds a graph that nobody backwards: {reason}"
+    help = "run it inside `torch.no_grad()` or `torch.inference_mode()`"
+
+    def check(self, facts: Facts) -> Iterator[Draft]:
+        """Report forwards that are clearly evaluation, run with gradients on, and that nothing differentiates."""
+        yield from ()

@@ -1,0 +1,156 @@
+"""Outputs or losses that nobody backwards are stored across iterations, each with its whole graph.
+
+## Why this is wrong
+
+A tracked tensor holds its graph, and the graph holds every activation that backward would need. Storing the outputs or
+losses of a loop, in a list, a dict, a running sum, an attribute, keeps the graphs of *all* iterations alive. Memory
+grows with every batch until the process dies. Backward would free the activations, but here nobody calls it.
+
+`.cpu()` and `.clone()` do not help: both are recorded, and the copy holds the graph of the original.
+
+## Examples
+
+```python
+import torch
+
+
+class Monitor:
+    def __init__(self, model, criterion):
+        self.model = model
+        self.criterion = criterion
+        self.losses = []
+
+    def watch(self, loader):
+        for x, y in loader:
+            self.losses.append(self.criterion(self.model(x), y))  # error
+
+    def mean(self):
+        return sum(loss.item() for loss in self.losses) / len(self.losses)
+```
+
+```python
+import torch
+
+
+def epoch_loss(model, loader, criterion):
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y)  # error
+    return total.item() / len(loader)
+```
+
+```python
+import torch
+
+
+def classes(model, loader):
+    outputs = {}
+    for i, (x, _) in enumerate(loader):
+        outputs[i] = model(x).cpu()  # error
+    return [out.argmax(dim=1).tolist() for out in outputs.values()]
+```
+
+## Use instead
+
+Store numbers, or detached tensors:
+
+```python
+import torch
+
+
+class Monitor:
+    def __init__(self, model, criterion):
+        self.model = model
+        self.criterion = criterion
+        self.losses = []
+
+    def watch(self, loader):
+        for x, y in loader:
+            self.losses.append(self.criterion(self.model(x), y).detach())
+
+    def mean(self):
+        return sum(loss.item() for loss in self.losses) / len(self.losses)
+```
+
+Better still, build no graph:
+
+```python
+import torch
+
+
+@torch.no_grad()
+def epoch_loss(model, loader, criterion):
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y)
+    return total.item() / len(loader)
+```
+
+## Known limits
+
+What is backwarded later is stored rightly, and so is what is returned, tracked, to a caller that may do so; the latter
+is reported only where the function is clearly evaluation. A name that is overwritten holds one graph and is silent.
+
+```python
+import torch
+
+
+def total_step(model, loader, criterion, optimizer):
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y)
+    optimizer.zero_grad()
+    total.backward()
+    optimizer.step()
+
+
+def pyramid(stages, x):
+    features = []
+    for stage in stages:
+        x = stage(x)
+        features.append(x)
+    return features
+```
+
+Values stored *after* their backward keep less, and belong to another rule.
+
+## Fix safety
+
+A fix would store `.detach()`. Where someone differentiates the stored values later, in code that is not in sight,
+their gradients would be gone: it is never applied unasked.
+
+## Runtime check
+
+```python
+# shows: all(loss.grad_fn is not None for loss in monitor.losses)
+monitor = Monitor(nn.Linear(2, 1), nn.MSELoss())
+monitor.watch([(torch.ones(3, 2), torch.zeros(3, 1))] * 3)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.finding import Certainty, Severity
+from gradlint.rule import Draft, Rule
+
+if TYPE_CHECKING:
+    from gradlint.facts import Facts
+
+
+class GraphKeptWithoutBackward(Rule):
+    """Tracked results of a forward nobody backwards, stored across iterations."""
+
+    code = "GRD402"
+    name = "graph-kept-without-backward"
+    since = "NEXT"
+    severity = Severity.ERROR
+    certainty = Certainty.LIKELY
+    message = "`{store}` keeps the graph of `{target}` of every iteration, and nobody backwards it"
+    help = "store `{target}.detach()` or a number, or run the loop inside `torch.no_grad()`"
+
+    def check(self, facts: Facts) -> Iterator[Draft]:
+        """Report stores, across iterations, of tracked values that no backward reaches."""
+        yield from ()

@@ -1,0 +1,170 @@
+"""Backward and step run in a loop, and nothing clears the gradients in between.
+
+## Why this is wrong
+
+`backward()` adds to `.grad`; it does not replace it. Without `zero_grad()`, each step applies the sum of the gradients
+of all iterations so far: 2, 4, 6 instead of 2, 2, 2. Nothing raises. Training gets unstable, or converges to
+something else, and looks like a bad learning rate.
+
+The same happens when another optimizer's gradients are cleared, when they are cleared once per epoch, only on one
+branch, or when one player's backward leaves its gradients in the other player's parameters.
+
+## Examples
+
+```python
+import torch
+
+
+def train(model, loader, criterion, optimizer):
+    for x, y in loader:
+        loss = criterion(model(x), y)
+        loss.backward()  # error
+        optimizer.step()
+```
+
+Once per epoch is not often enough when there is a step per batch:
+
+```python
+import torch
+
+
+def train_epochs(model, loader, criterion, optimizer, epochs):
+    for _ in range(epochs):
+        optimizer.zero_grad()
+        for x, y in loader:
+            loss = criterion(model(x), y)
+            loss.backward()  # error
+            optimizer.step()
+```
+
+Only the branch without mixed precision clears:
+
+```python
+import torch
+
+
+def train_mixed(model, loader, criterion, optimizer, scaler, mixed):
+    for x, y in loader:
+        loss = criterion(model(x), y)
+        if mixed:
+            scaler.scale(loss).backward()  # error
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+```
+
+The generator's backward goes through the discriminator and leaves gradients there:
+
+```python
+import torch
+
+
+def train_gan(generator, discriminator, loader):
+    opt_g = torch.optim.Adam(generator.parameters())
+    opt_d = torch.optim.Adam(discriminator.parameters())
+    for real, noise in loader:
+        opt_g.zero_grad()
+        opt_d.zero_grad()
+        fake = generator(noise)
+        g_loss = -discriminator(fake).mean()
+        g_loss.backward()
+        opt_g.step()
+        d_loss = discriminator(fake.detach()).mean() - discriminator(real).mean()
+        d_loss.backward()  # error
+        opt_d.step()
+```
+
+## Use instead
+
+```python
+import torch
+
+
+def train(model, loader, criterion, optimizer):
+    for x, y in loader:
+        optimizer.zero_grad()
+        loss = criterion(model(x), y)
+        loss.backward()
+        optimizer.step()
+```
+
+To accumulate on purpose, clear where the step is:
+
+```python
+import torch
+
+
+def train_accumulating(model, loader, criterion, optimizer, every):
+    for i, (x, y) in enumerate(loader):
+        loss = criterion(model(x), y) / every
+        loss.backward()
+        if (i + 1) % every == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+```
+
+## Known limits
+
+`model.zero_grad()`, `p.grad = None`, `w.grad.zero_()`, helpers that do one of these, and assigned gradients count as
+clearing. A method that makes one step, and whose callers are not known, is not reported: they may clear.
+
+```python
+import torch
+
+
+class Learner:
+    def __init__(self, model, optimizer):
+        self.model = model
+        self.optimizer = optimizer
+
+    def update(self, loss):
+        loss.backward()
+        self.optimizer.step()
+```
+
+Which parameters an optimizer owns is known only where it is built from them within sight.
+
+## Fix safety
+
+A fix would put `zero_grad()` at the head of the loop body. It changes the results of training, and where gradients were
+accumulated on purpose it is wrong: it is never applied unasked.
+
+## Runtime check
+
+```python
+# shows: model.bias.grad.item() == 3.0
+model = nn.Linear(2, 1)
+loader = [(torch.ones(1, 2), None)] * 3
+train(model, loader, lambda out, _: out.mean(), torch.optim.SGD(model.parameters(), lr=0.1))
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.finding import Certainty, Severity
+from gradlint.rule import Draft, Rule
+
+if TYPE_CHECKING:
+    from gradlint.facts import Facts
+
+
+class MissingZeroGrad(Rule):
+    """Backward and step in a loop without anything that clears the gradients."""
+
+    code = "GRD501"
+    name = "missing-zero-grad"
+    since = "NEXT"
+    severity = Severity.WARNING
+    certainty = Certainty.LIKELY
+    message = "gradients that `{step}` applies are never cleared: `{call}` adds to those of {source}"
+    help = "call `{optimizer}.zero_grad()` once per step, before this backward"
+
+    def check(self, facts: Facts) -> Iterator[Draft]:
+        """Report backward calls in loops that add to gradients a step has used or another loss has left."""
+        yield from ()

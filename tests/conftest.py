@@ -1,0 +1,48 @@
+"""Options and fixtures that all tests share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bless", action="store_true", help="run only the tests of snapshots, and rewrite these")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--bless"):
+        others = [item for item in items if "bless" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in set(others)]
+
+
+@pytest.fixture
+def bless(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a snapshot file, which is missing if the text is empty; with ``--bless`` write it instead."""
+
+    def check(path: Path, text: str) -> None:
+        if request.config.getoption("--bless"):
+            if text:
+                path.write_text(text, encoding="utf-8")
+            else:
+                path.unlink(missing_ok=True)
+        current = path.read_text(encoding="utf-8") if path.exists() else ""
+        stale = f"{path.relative_to(ROOT)} is stale: read the diff, then run `make bless`"
+        assert current == text, stale
+        assert path.exists() is bool(text), stale
+
+    return check
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out modules that are all about torch where only the static part is tested: they cannot be imported."""
+    if config.getoption("markexpr") != "not torch" or not collection_path.name.startswith("test_"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if re.search(r"^pytestmark\b.*\bmark\.torch\b", text, re.MULTILINE) else None

@@ -41,20 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever reads us has seen enough. Python would complain when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _Outcome.code
+        _drop_output()
+        return 0
     except OSError as error:
         return _complain(click.ClickException(f"{error.filename or 'the output'}: {error.strerror}"))
     finally:
         signal.signal(signal.SIGTERM, previous)
     return code if isinstance(code, int) else 0
-
-
-class _Outcome:
-    """The exit code that the run has earned, kept for when its output is cut short."""
-
-    code = 0
 
 
 class _Commands(click.Group):
@@ -144,11 +137,10 @@ def _check(paths: tuple[str, ...], options: dict[str, Any]) -> int:
         raise click.UsageError(f"--statistics has no {options['form']} form; json counts in its summary")
     config = _config(paths, options)
     result = _stdin(paths, config, options) if "-" in paths else _run(paths, config, options)
-    _Outcome.code = FAILED if result.failed else FOUND if result.findings else 0
-    if options["exit_zero"] and _Outcome.code == FOUND:
-        _Outcome.code = 0
     _report(result, options)
-    return _Outcome.code
+    if result.failed:
+        return FAILED
+    return FOUND if result.findings and not options["exit_zero"] else 0
 
 
 def _config(paths: tuple[str, ...], options: dict[str, Any]) -> Config:
@@ -217,7 +209,11 @@ def _report(result: Result, options: dict[str, Any]) -> None:
     from gradlint import report
 
     if not options["output_file"]:
-        report.write(result, options["form"], sys.stdout, options["statistics"], options["quiet"])
+        try:
+            report.write(result, options["form"], sys.stdout, options["statistics"], options["quiet"])
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _drop_output()
         return
     try:
         with open(options["output_file"], "w", encoding="utf-8", errors="backslashreplace") as stream:
@@ -270,6 +266,11 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Let go of an output whose reader has seen enough; Python would complain when it flushes what is left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(*_: object) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode, tensor
 
 if TYPE_CHECKING:
-    from gradlint.domains.values import Value
+    from gradlint.domains.values import Atom, Value
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
 
@@ -135,14 +135,16 @@ class Happening:
 class Backward(Happening):
     """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
 
-    ``pending`` tells, per optimizer, how its gradients may have stood before. ``through`` is the function of
-    this file that runs it, if it is not here.
+    ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
+    function of this file that runs it, if it is not here, and ``origin`` the place there.
     """
 
     target: Operand
     how: str
-    pending: dict[object, int] = field(default_factory=dict)
+    call: str = ""
+    inputs: bool = False
     through: str = ""
+    origin: Span | None = None
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""
@@ -162,20 +164,60 @@ class Forward(Happening):
 
 @dataclass(frozen=True, slots=True)
 class Step(Happening):
-    """An optimizer's step; ``gradients`` is how they may stand before it, ``cleared_at`` where they were cleared last."""
+    """An optimizer's step. ``closure`` tells that it is given a function that runs forward and backward.
+
+    ``variable`` is what holds the optimizer in this body, which for a step in a callee differs from its name.
+    """
 
     optimizer: Operand
-    gradients: int
-    cleared_at: Span | None
+    call: str = ""
+    closure: bool = False
+    variable: str = ""
     through: str = ""
+    origin: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Clear(Happening):
-    """Gradients are cleared: ``subject`` is the optimizer or module, or whatever holds the gradients."""
+    """``zero_grad``: ``subject`` is the optimizer or module. ``surely``: if the call is made, so is this."""
 
     subject: Operand
+    call: str = ""
+    surely: bool = True
     through: str = ""
+    origin: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Touch(Happening):
+    """Gradients are read, set by hand, or reach code out of sight; ``clears`` tells that it may clear them."""
+
+    subject: Operand
+    clears: bool
+    through: str = ""
+    origin: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Uncleared:
+    """A backward pass that adds to gradients which a step has applied, or which another pass has left."""
+
+    span: Span
+    call: str
+    step: str
+    optimizer: str
+    source: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Wiped:
+    """A call that clears gradients which a step should still apply."""
+
+    span: Span
+    call: str
+    step: str
+    because: Reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +277,7 @@ class InferenceUse(Happening):
     kind: str
     call: str
     what: str
+    product: Atom | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +361,8 @@ class Facts:
     forwards: list[Forward] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     clears: list[Clear] = field(default_factory=list)
+    uncleared: list[Uncleared] = field(default_factory=list)
+    wiped: list[Wiped] = field(default_factory=list)
     misuses: list[ContextMisuse] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
     suspensions: list[Suspension] = field(default_factory=list)

@@ -248,7 +248,8 @@ class _Check:
         comments = [_Comment(suppression) for suppression in suppressions.scan(self._source.text)]
         kept = _leave(comments, found + self._invalid(comments))
         # A file that was not fully analysed may hold what an idle comment is for.
-        return kept + _leave(comments, self._unused(comments)) if self._complete else kept
+        idle = self._unused(comments) if self._complete else []
+        return kept + _leave(comments, idle + self._unexplained(comments))
 
     def _invalid(self, comments: list[_Comment]) -> list[Finding]:
         if INVALID_SUPPRESSION not in self._codes:
@@ -257,7 +258,22 @@ class _Check:
         return [
             self._own(INVALID_SUPPRESSION, comment.suppression.location, problem=problem, remedy=remedy or form)
             for comment in comments
-            for problem, remedy in comment.problems(self._settings.require_reason)
+            for problem, remedy in comment.problems()
+        ]
+
+    def _unexplained(self, comments: list[_Comment]) -> list[Finding]:
+        if INVALID_SUPPRESSION not in self._codes or not self._settings.require_reason:
+            return []
+        form = "write `# gradlint: ignore[{}] -- reason`"
+        return [
+            self._own(
+                INVALID_SUPPRESSION,
+                comment.suppression.location,
+                problem="a suppression must give its reason",
+                remedy=form.format(", ".join(comment.suppression.codes)),
+            )
+            for comment in comments
+            if comment.suppression.used and comment.suppression.codes is not None and not comment.suppression.reason
         ]
 
     def _unused(self, comments: list[_Comment]) -> list[Finding]:
@@ -267,8 +283,8 @@ class _Check:
         for comment in comments:
             idle = comment.unused(self._codes)
             if idle:
-                what = "the comment" if len(idle) == len(comment.suppression.codes or ()) else "it from the comment"
                 codes = ", ".join(idle)
+                what = "the comment" if comment.is_all(idle) else f"{codes} from the comment"
                 found.append(self._own(UNUSED_SUPPRESSION, comment.suppression.location, codes=codes, what=what))
         return found
 
@@ -290,7 +306,7 @@ class _Comment:
         """Tell whether findings with ``code`` are meant."""
         return self.suppression.codes is None or code in self._codes
 
-    def problems(self, require_reason: bool) -> Iterator[tuple[str, str]]:
+    def problems(self) -> Iterator[tuple[str, str]]:
         """Yield what is wrong with the comment, and what to do if there is more to say than the form."""
         if self.suppression.malformed:
             yield self.suppression.malformed, ""
@@ -299,13 +315,15 @@ class _Comment:
             yield unknown, "`gradlint rules` lists the rules"
         for code in sorted(FAILURES & self._codes.keys()):
             yield f"{code} cannot be suppressed by a comment", "use `per-file-ignores` in the configuration"
-        if require_reason and self.suppression.codes is not None and not self.suppression.reason:
-            yield "a suppression must give its reason", ""
 
     def unused(self, active: frozenset[str]) -> list[str]:
         """Return the rules as written that ran and had nothing to silence."""
         countable = active - FAILURES - {UNUSED_SUPPRESSION} - self.suppression.used
         return [written for code, written in self._codes.items() if code in countable]
+
+    def is_all(self, written: list[str]) -> bool:
+        """Tell whether the comment says nothing but ``written``; a ``noqa`` may hold codes of other linters."""
+        return not self.suppression.is_noqa and len(written) == len(self.suppression.codes or ())
 
 
 def _leave(comments: list[_Comment], findings: list[Finding]) -> list[Finding]:

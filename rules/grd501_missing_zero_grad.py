@@ -167,4 +167,12 @@ class MissingZeroGrad(Rule):
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report backward calls in loops that add to gradients a step has used or another loss has left."""
-        yield from ()
+        for fact in facts.uncleared:
+            yield self.finding(
+                fact.span,
+                because=fact.because,
+                call=fact.call,
+                step=fact.step,
+                source=fact.source,
+                optimizer=fact.optimizer,
+            )

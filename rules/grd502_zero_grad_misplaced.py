@@ -153,4 +153,5 @@ class ZeroGradMisplaced(Rule):
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report calls that clear gradients which a later step still needs."""
-        yield from ()
+        for fact in facts.wiped:
+            yield self.finding(fact.span, because=fact.because, call=fact.call, step=fact.step)

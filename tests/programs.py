@@ -1,41 +1,20 @@
-"""Random programs that switch the grad mode in every way, run on torch and compared with what the analysis says.
+"""Random programs that switch the grad mode in every way.
 
-``write(seed)`` writes the text of a module with one function ``program(c, maybe_raise, reveal_grad_mode)``. It
-is run many times, deciding by chance; every probe notes the mode that torch reports. `check` compares the modes
-seen at each probe with the revealed ones, from several entries: called by nobody that the text knows (where
-``INHERITED`` stands for the mode at entry) and called by a function of the text.
-
-``python tests/programs.py --seeds 0 5000`` is the long run; ``--show 17`` prints one program with both answers.
+`write` gives the text of a module with one function ``program(c, maybe_raise, reveal_grad_mode)``; what it does is
+decided by chance when it runs (``observed.py``). Every call of ``reveal_grad_mode`` stands on a line of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import random
-import sys
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from gradlint.project.reveal import reveal
-
-ENOUGH = 30
-"""A probe counts as observed when so many runs came by."""
-RUNS = 160
-"""Runs per program and entry."""
-MOST_CHOICES = 120
-"""After so many choices a run gets tired: every condition is false and nothing raises any more."""
-
-MODES = ("ON", "OFF", "INFERENCE")
 CALLERS = {
     "OFF": "with torch.no_grad():",
     "INFERENCE": "with torch.inference_mode():",
 }
-
+"""How a function of the module calls the program in another mode."""
 HEADERS = (
     "import contextlib\nimport torch\n",
     "import contextlib\nimport torch\nfrom torch import no_grad as ng, inference_mode as im\n",
@@ -84,6 +63,17 @@ MANAGERS = (
     "if c():\n    with torch.inference_mode():\n        yield\nelse:\n    yield\nreveal_grad_mode()",
     "with torch.set_grad_enabled(c()):\n    maybe_raise()\n    yield",
 )
+HANDLERS = (
+    "no handler",
+    "except ValueError:",
+    "except ValueError:|except RuntimeError as error:",
+    "except (RuntimeError, ValueError):",
+    "except Exception:",
+    "except:",
+    "except KeyError:|except Exception as error:",
+    "except ValueError:|except:",
+)
+"""The handlers of a ``try``; none takes everything that a later one could."""
 
 
 @dataclass
@@ -116,7 +106,7 @@ class Writer:
             self.contexts += ["ng()", "im()"] * 2
         self.callables: list[str] = []
         self.managers: list[str] = []
-        self.objects: list[str] = []
+        self.called: set[str] = set()
         self.lines: list[str] = []
 
     def write(self) -> str:
@@ -139,14 +129,17 @@ class Writer:
         return self.random.random() < share
 
     def suite(self, scope: Scope, least: int = 1) -> None:
-        """Some statements, with a probe behind; what they define is forgotten afterwards."""
-        known = len(self.callables), len(self.managers), len(self.objects)
+        """Some statements, with a probe behind; what they define is called at least once and then forgotten."""
+        known = len(self.callables), len(self.managers)
         for _ in range(self.random.randint(least, 3)):
             self.statement(scope)
             if self.chance(0.4):
                 self.probe(scope)
+        for name in self.callables[known[0] :]:
+            if name not in self.called:
+                self.call(scope, name)
         self.probe(scope)
-        del self.callables[known[0] :], self.managers[known[1] :], self.objects[known[2] :]
+        del self.callables[known[0] :], self.managers[known[1] :]
 
     def statement(self, scope: Scope) -> None:
         self.budget -= 1
@@ -175,7 +168,11 @@ class Writer:
         self.add(scope.indent + 1, self.random.choice(jumps))
 
     def write_call(self, scope: Scope) -> None:
-        self.add(scope.indent, f"{self.random.choice(self.callables)}()")
+        self.call(scope, self.random.choice(self.callables))
+
+    def call(self, scope: Scope, name: str) -> None:
+        self.called.add(name)
+        self.add(scope.indent, f"{name}()")
 
     def write_push(self, scope: Scope) -> None:
         self.add(scope.indent, f"{scope.stack}.enter_context({self.context()})")
@@ -245,12 +242,12 @@ class Writer:
 
     def write_attempt(self, scope: Scope) -> None:
         final = self.chance(0.5)
-        kinds = ["ValueError", "(RuntimeError, ValueError)", "RuntimeError as error", "Exception", ""]
-        handlers = sorted(self.random.sample(kinds, self.random.randint(0 if final else 1, 2)), key=kinds.index)
+        handlers = self.random.choice(HANDLERS[0 if final else 1 :]).split("|")
+        handlers = [] if handlers == ["no handler"] else handlers
         self.add(scope.indent, "try:")
         self.suite(scope.inner())
-        for kind in handlers:
-            self.add(scope.indent, f"except {kind}:" if kind else "except:")
+        for handler in handlers:
+            self.add(scope.indent, handler)
             self.suite(scope.inner())
             if self.chance(0.3):
                 self.add(scope.indent + 1, "raise")
@@ -283,6 +280,7 @@ class Writer:
         name = self.name("Class")
         self.add(scope.indent, f"class {name}:")
         methods: list[str] = []
+        outside, self.callables = self.callables, [name for name in self.callables if not name.startswith("self.")]
         inner = scope.inner(in_loop=False, in_function=True, stack="")
         if self.chance(0.3):
             self.add(inner.indent, "def __init__(self):")
@@ -301,6 +299,7 @@ class Writer:
             self.suite(inner.inner())
             del self.callables[known:]
             methods.append(method)
+        self.callables = outside
         instance = self.name("object")
         self.add(scope.indent, f"{instance} = {name}()")
         self.callables += [f"{instance}.{method}" for method in methods]
@@ -315,228 +314,3 @@ def with_caller(text: str, entry: str) -> str:
     """The module with a function ``caller`` that calls the program in mode ``entry``."""
     signature = "(c, maybe_raise, reveal_grad_mode)"
     return f"{text}\n\ndef caller{signature}:\n    {CALLERS[entry]}\n        program{signature}\n"
-
-
-# -- what torch does -----------------------------------------------------------------------------------------
-
-Observed = dict[int, Counter[str]]
-
-
-class Choices:
-    """Decides for a program: called, it is a condition; it also makes errors and counts. Any of these may raise.
-
-    A run that shows a mode for the first time at a probe is remembered, and later runs begin like it, for chance
-    alone takes too long to get to what lies behind many decisions.
-    """
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-        self.made: list[int] = []
-        self.script: list[int] = []
-        self.memory: list[list[int]] = []
-        self.calm = 3
-        self.seen: Observed = defaultdict(Counter)
-
-    def begin(self) -> None:
-        """Start another run."""
-        self.made = []
-        self.calm = self.random.choice([3, 10, 40])
-        self.script = self.random.choice(self.memory) if self.memory and self.random.random() < 0.7 else []
-        self.script = self.script[: self.random.randint(0, len(self.script))]
-
-    def choose(self, options: int, chance: Callable[[], int] | None = None) -> int:
-        """The next choice, below ``options``."""
-        position = len(self.made)
-        if position > MOST_CHOICES:
-            return 0
-        if position < len(self.script):
-            choice = self.script[position]
-        else:
-            choice = chance() if chance is not None else self.random.randrange(options)
-        self.made.append(choice)
-        return choice
-
-    def may_raise(self) -> None:
-        """Raise an error, sometimes."""
-        kind = self.choose(4, lambda: 0 if self.random.randrange(self.calm) else self.random.randint(1, 3))
-        if kind:
-            raise ERRORS[kind - 1]
-
-    def __call__(self) -> bool:
-        self.may_raise()
-        return bool(self.choose(2))
-
-    def error(self) -> Exception:
-        """An error of some kind."""
-        self.may_raise()
-        return ERRORS[self.choose(3)]()
-
-    def count(self) -> int:
-        """A small number."""
-        self.may_raise()
-        return self.choose(3)
-
-    def probe(self) -> None:
-        """Note the mode in force at the caller's line."""
-        line = sys._getframe(1).f_lineno
-        mode = current()
-        seen = self.seen[line]
-        if not seen[mode] and len(self.made) <= MOST_CHOICES:
-            self.memory.append(self.made[:])
-        seen[mode] += 1
-
-
-ERRORS: tuple[type[Exception], ...] = (ValueError, RuntimeError, KeyError)
-
-
-def current() -> str:
-    """The grad mode that torch is in."""
-    if torch.is_inference_mode_enabled():
-        return "INFERENCE"
-    return "ON" if torch.is_grad_enabled() else "OFF"
-
-
-@contextmanager
-def entering(mode: str) -> Iterator[None]:
-    """Run in grad mode ``mode``, whatever is done to it inside."""
-    with torch.inference_mode(mode == "INFERENCE"), torch.set_grad_enabled(mode == "ON"):
-        yield
-
-
-def observe(text: str, function: str, entry: str, seed: int, runs: int) -> Observed:
-    """Run ``function`` of the module ``runs`` times from grad mode ``entry``: how often each probe saw each mode."""
-    names: dict[str, Any] = {}
-    exec(compile(text, "<program>", "exec"), names)
-    choices = Choices(seed)
-    for _ in range(runs):
-        choices.begin()
-        with entering(entry):
-            try:
-                names[function](choices, choices.may_raise, choices.probe)
-            except ERRORS:
-                continue
-    return choices.seen
-
-
-# -- comparing -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Verdict:
-    """What the comparison of one probe shows."""
-
-    seed: int
-    entry: str
-    line: int
-    said: frozenset[str]
-    seen: Counter[str]
-
-    @property
-    def unsound(self) -> bool:
-        """Torch was in a mode that was not revealed."""
-        return not set(self.seen) <= self.said
-
-    @property
-    def observed(self) -> bool:
-        """The probe was passed often enough to tell what it can show."""
-        return self.seen.total() >= ENOUGH
-
-    @property
-    def exact(self) -> bool:
-        """The modes revealed are those seen."""
-        return set(self.seen) == self.said
-
-
-@dataclass
-class Tally:
-    """The numbers over many programs."""
-
-    programs: int = 0
-    probes: int = 0
-    observed: int = 0
-    exact: int = 0
-    unsound: list[Verdict] = field(default_factory=list)
-    imprecise: list[Verdict] = field(default_factory=list)
-
-    @property
-    def share(self) -> float:
-        """The share of observed probes at which the analysis is exact."""
-        return self.exact / max(self.observed, 1)
-
-    def count(self, verdict: Verdict) -> None:
-        """Take in one more probe."""
-        self.probes += 1
-        if verdict.unsound:
-            self.unsound.append(verdict)
-        if verdict.observed:
-            self.observed += 1
-            self.exact += verdict.exact
-            if not verdict.exact:
-                self.imprecise.append(verdict)
-
-
-def revealed(text: str) -> dict[int, frozenset[str]]:
-    """The modes that the analysis gives, by line."""
-    return {line: frozenset(modes) for line, modes in reveal(text)}
-
-
-def check(seed: int, runs: int = RUNS) -> Iterator[Verdict]:
-    """Compare torch and the analysis at every probe of program ``seed``, from every entry."""
-    text = write(seed)
-    said = revealed(text)
-    for entry in ("ON", "OFF"):
-        seen = observe(text, "program", entry, seed, runs)
-        for line in said.keys() | seen.keys():
-            modes = said.get(line, frozenset())
-            resolved = modes - {"INHERITED"} | ({entry} if "INHERITED" in modes else frozenset())
-            yield Verdict(seed, entry, line, resolved, seen[line])
-    for entry in CALLERS:
-        called = with_caller(text, entry)
-        seen = observe(called, "caller", "ON", seed, runs)
-        said = revealed(called)
-        for line in said.keys() | seen.keys():
-            modes = said.get(line, frozenset())
-            resolved = modes - {"INHERITED"} | ({"ON"} if "INHERITED" in modes else frozenset())
-            yield Verdict(seed, f"called in {entry}", line, resolved, seen[line])
-
-
-def tally(seeds: range, runs: int = RUNS) -> Tally:
-    """Check the programs of all ``seeds``."""
-    found = Tally()
-    for seed in seeds:
-        found.programs += 1
-        for verdict in check(seed, runs):
-            found.count(verdict)
-    return found
-
-
-def show(seed: int, runs: int) -> None:
-    """Print a program with what is revealed and what was seen beside every probe that differs."""
-    notes: dict[int, list[str]] = defaultdict(list)
-    for verdict in check(seed, runs):
-        if verdict.unsound or (verdict.observed and not verdict.exact):
-            word = "UNSOUND" if verdict.unsound else "imprecise"
-            notes[verdict.line].append(f"{word} {verdict.entry}: says {sorted(verdict.said)}, saw {dict(verdict.seen)}")
-    for number, line in enumerate(write(seed).splitlines(), 1):
-        print(f"{number:3} {line}" + (f"    # {'; '.join(notes[number])}" if notes[number] else ""))
-
-
-def main() -> None:
-    """The long run, from the command line."""
-    parser = argparse.ArgumentParser(description="Compare the analysis with torch on random programs.")
-    parser.add_argument("--seeds", nargs=2, type=int, default=(0, 300), metavar=("FROM", "TO"))
-    parser.add_argument("--runs", type=int, default=RUNS, help="runs per program and entry")
-    parser.add_argument("--show", type=int, metavar="SEED", help="print one program and where the two differ")
-    options = parser.parse_args()
-    if options.show is not None:
-        show(options.show, options.runs)
-        return
-    found = tally(range(*options.seeds), options.runs)
-    print(f"{found.programs} programs, {found.probes} probes, {found.observed} observed, {found.share:.4%} exact")
-    for word, verdicts in (("unsound", found.unsound), ("imprecise", found.imprecise)):
-        seeds = Counter(verdict.seed for verdict in verdicts)
-        print(f"{len(verdicts)} {word}; programs: {' '.join(map(str, list(seeds)[:40]))}")
-
-
-if __name__ == "__main__":
-    main()

@@ -83,7 +83,7 @@ def test_comments_that_do_nothing(name: str) -> None:
 
 def test_what_is_said_about_them() -> None:
     [unused] = check_source(HEAD + "with torch.no_grad:  # gradlint: ignore[GRD104, GRD101]\n    pass\n")
-    assert (unused.message, unused.help) == ("nothing to suppress here for GRD101", "remove it from the comment")
+    assert (unused.message, unused.help) == ("nothing to suppress here for GRD101", "remove GRD101 from the comment")
     [unknown] = check_source("x = 1  # gradlint: ignore[backward-without-grap]\n")
     assert unknown.message == "unknown rule `backward-without-grap`; did you mean `backward-without-graph`?"
 

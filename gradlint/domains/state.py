@@ -14,9 +14,11 @@ K = TypeVar("K")
 EVAL, TRAIN, FROZEN, THAWED = 1, 2, 4, 8
 """Marks of a module: the mode it was put in, and whether its parameters were frozen."""
 
-CLEARED, FILLED, USED, WIPED = 1, 2, 4, 8
-"""Where the gradients of an optimizer stand: cleared; a backward added to them; a step used them and nothing
-cleared them since; cleared after a backward that no step has used."""
+UNTOUCHED = 32
+"""Mark of a module: on some path its mode was never set here, so that it has whatever mode it had before."""
+
+SWALLOWS = 16
+"""Mark of an `ExitStack`: something was pushed on it that may swallow an exception."""
 
 
 class State:
@@ -24,12 +26,12 @@ class State:
 
     ``modes``: the grad modes that may be in force. ``held``: for each with-item that is active and may restore the
     mode, what it restores. ``kept``: for each that may instead leave the mode alone (``no_grad() if flag else
-    nullcontext()``, an empty `ExitStack`), the modes that are then in force behind it. ``env``: variables. ``attributes``: attributes written in this body. ``places``: where
-    objects stand on the graph. ``contents``: what containers hold. ``marks``: modules. ``gradients``: optimizers.
-    ``since`` and ``cleared_at`` are evidence: where a mode was set, where gradients were cleared.
+    nullcontext()``, an empty `ExitStack`), the modes that are then in force behind it. ``env``: variables.
+    ``attributes``: attributes written in this body. ``places``: where objects stand on the graph. ``contents``:
+    what containers hold. ``marks``: modules and stacks. ``since`` is evidence: where a mode was set.
     """
 
-    __slots__ = ("attributes", "cleared_at", "contents", "env", "gradients", "held", "kept", "marks", "modes", "places", "since")
+    __slots__ = ("attributes", "contents", "env", "held", "kept", "marks", "modes", "places", "since")
 
     def __init__(self, modes: int) -> None:
         self.modes = modes
@@ -40,15 +42,13 @@ class State:
         self.places: dict[Atom, Place] = {}
         self.contents: dict[Atom, Value] = {}
         self.marks: dict[Atom, int] = {}
-        self.gradients: dict[Atom, int] = {}
         self.since: dict[int, Span] = {}
-        self.cleared_at: dict[Atom, Span] = {}
 
     def copy(self) -> State:
         """An independent copy."""
         other = State.__new__(State)
         other.modes = self.modes
-        for name in ("held", "kept", "env", "attributes", "places", "contents", "marks", "gradients", "since", "cleared_at"):
+        for name in ("held", "kept", "env", "attributes", "places", "contents", "marks", "since"):
             setattr(other, name, getattr(self, name).copy())
         return other
 
@@ -58,8 +58,7 @@ class State:
         self.modes |= other.modes
         changed |= join_masks(self.held, other.held)
         changed |= join_masks(self.kept, other.kept)
-        changed |= join_masks(self.marks, other.marks)
-        changed |= join_masks(self.gradients, other.gradients)
+        changed |= join_marks(self.marks, other.marks)
         changed |= join_values(self.env, other.env)
         changed |= join_values(self.attributes, other.attributes)
         changed |= join_values(self.contents, other.contents)
@@ -71,8 +70,6 @@ class State:
                 changed = True
         for mode, span in other.since.items():
             self.since.setdefault(mode, span)
-        for atom, span in other.cleared_at.items():
-            self.cleared_at.setdefault(atom, span)
         return changed
 
     def modes_only(self) -> State:
@@ -92,6 +89,18 @@ class State:
     def roots(self, atom: Atom) -> frozenset[Atom]:
         """The objects that own the memory of ``atom``: itself, unless it is a view."""
         return self.place(atom).roots or frozenset((atom,))
+
+
+def join_marks(into: dict[Atom, int], other: dict[Atom, int]) -> bool:
+    """Join the marks of modules; a module that only one path has marked is `UNTOUCHED` on the other."""
+    changed = False
+    for atom in into.keys() | other.keys():
+        old = into.get(atom, UNTOUCHED)
+        joined = old | other.get(atom, UNTOUCHED)
+        if joined != old or atom not in into:
+            into[atom] = joined
+            changed = True
+    return changed
 
 
 def join_values(into: dict[K, Value], other: dict[K, Value]) -> bool:

@@ -38,6 +38,8 @@ class Saved(NamedTuple):
     span: Span
     result: Atom
     """What the operation returned: its backward runs when a backward reaches this."""
+    keeper: Atom | None = None
+    """The module that may keep it, where that is all that is known."""
 
 
 class Place(NamedTuple):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import msgspec
+
 from gradlint.ir.cfg import Body
 from gradlint.ir.events import Event, Span
 
@@ -25,6 +27,7 @@ class Atom:
 
 
 Value: TypeAlias = "frozenset[Atom]"
+Flag: TypeAlias = "bool | msgspec.UnsetType | None"
 
 
 class Unknown(Atom):
@@ -136,11 +139,14 @@ class Obj(Atom):
 
 
 class Context(Obj):
-    """An instance of a grad-mode context: ``torch.no_grad()``. ``flag`` is the boolean argument, None if unknown."""
+    """An instance of a grad-mode context: ``torch.no_grad()``.
+
+    ``flag`` is the boolean argument: None if it is not known, UNSET if there is none.
+    """
 
     __slots__ = ("flag",)
 
-    def __init__(self, event: Event, type: str, flag: bool | None) -> None:  # noqa: A002
+    def __init__(self, event: Event, type: str, flag: Flag) -> None:  # noqa: A002
         super().__init__(event, type, None, None, "")
         self.flag = flag
 
@@ -231,7 +237,7 @@ class World:
         """The object of ``type`` that ``event`` makes."""
         return self._intern((Obj, id(event), type, cls, owner), Obj, event, type, cls, owner, name)  # type: ignore[return-value]
 
-    def context(self, event: Event, type: str, flag: bool | None) -> Context:  # noqa: A002
+    def context(self, event: Event, type: str, flag: Flag) -> Context:  # noqa: A002
         """The grad-mode context of canonical name ``type`` that ``event`` makes."""
         return self._intern((Context, id(event), type, flag), Context, event, type, flag)  # type: ignore[return-value]
 

@@ -36,10 +36,10 @@ def solve(nodes: Sequence[Node], entry: S, transfer: Transfer[S], *, budget: int
     before[0] = entry
     queue, queued = [0], {0}
 
-    def flow(state: S, target: int) -> None:
+    def flow(state: S, target: int, owned: bool = False) -> None:
         known = before[target]
         if known is None:
-            before[target] = state.copy()
+            before[target] = state if owned else state.copy()
         elif not known.join(state):
             return
         if target not in queued:
@@ -56,7 +56,9 @@ def solve(nodes: Sequence[Node], entry: S, transfer: Transfer[S], *, budget: int
         assert state is not None
         pad = node.pad
         after = transfer(index, state.copy(), lambda raised, pad=pad: None if pad is None else flow(raised, pad))  # type: ignore[misc]
-        if after is not None:
-            for successor in node.successors:
+        if after is not None and node.successors:
+            *others, last = node.successors
+            for successor in others:
                 flow(after, successor)
+            flow(after, last, owned=True)
     return solution

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Atom, Fn
+from gradlint.domains.values import Atom
 from gradlint.facts import (
     AttributeWrite,
     Backward,
@@ -21,17 +21,18 @@ from gradlint.facts import (
     Facts,
     Forward,
     GradFlag,
-    InferenceUse,
     Keep,
-    Leak,
     Step,
     Suspension,
 )
 from gradlint.ir.cfg import Body
-from gradlint.project import classes, decorations, demands, freezes, generators
+from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks
+from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.program import Program
+from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
-from gradlint.transfer import contexts
+from gradlint.project.uncleared import uncleared
+from gradlint.project.wiped import wiped
 
 Crash = Callable[[Body, Exception], None]
 
@@ -65,11 +66,8 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
             solved.append(body)
     entries = entry_modes(program, solved)
     for body in solved:
-        if body.kind == "class":
-            continue
         try:
-            for facts in facts_of(program, body, path, entries.get(body, grad_mode.INHERITED)):
-                yield facts
+            yield from facts_of(program, body, path, entries.get(body, grad_mode.INHERITED))
         except Exception as error:
             if on_crash is None:
                 raise
@@ -77,7 +75,7 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
 
 
 def wanted(module: Body) -> Iterator[Body]:
-    """The module, the bodies that say something about gradients, and those around them, which decorate and bind them."""
+    """The module, the bodies that speak of gradients, and those around them, which decorate and bind them."""
     every = list(bodies(module))
     found = {module}
     for body in every:
@@ -106,7 +104,7 @@ def backwards(run: Run) -> Iterator[Backward]:
         yield replace(backward, target=target)
 
 
-def edits(run: Run) -> Iterator[Edit]:
+def edits(program: Program, run: Run) -> Iterator[Edit]:
     """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors."""
     passes = run.recorder.all(Backward)
     for edit in run.recorder.all(Edit):
@@ -116,6 +114,8 @@ def edits(run: Run) -> Iterator[Edit]:
             for backward in following:
                 reached |= demands.ancestors(run, backward.target.atoms)
             edit = replace(edit, saved=tuple(saved for saved in edit.saved if saved.result in reached))
+        if edit.saved:
+            edit = replace(edit, saved=tuple(saved for saved in edit.saved if program.keeps(saved.keeper)))
         yield replace(edit, backwarded=bool(following))
 
 
@@ -124,7 +124,7 @@ def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Fa
     run = program.run(body, entry)
     if run is None or not run.complete:
         return
-    recorder = run.recorder
+    recorder, protocol = run.recorder, Protocol(program, run)
     yield Facts(
         body=body,
         path=path,
@@ -134,14 +134,16 @@ def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Fa
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
+        uncleared=list(uncleared(protocol)),
+        wiped=list(wiped(protocol)),
         misuses=recorder.all(ContextMisuse),
-        leaks=recorder.all(Leak),
+        leaks=list(leaks.leaks(program, run, entry)),
         suspensions=[] if generators.is_consumed_whole(program, body) else recorder.all(Suspension),
         decorations=list(decorations.ineffective(program, run)),
-        inference_uses=recorder.all(InferenceUse),
+        inference_uses=list(inference.lasting(program, run)),
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
-        edits=list(edits(run)),
+        edits=list(edits(program, run)),
         keeps=recorder.all(Keep),
         lost_freezes=list(freezes.lost(program, run)),
         misspelt=list(freezes.misspelt(program, run)),

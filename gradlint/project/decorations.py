@@ -55,7 +55,8 @@ def covers_nothing(program: Program, mark: str, wrapped: Fn) -> bool:
         return False
     idle = {happening.span for happening in run.recorder.all(ModuleMode)}
     events = (event for block in wrapped.body.graph.blocks for event in block.events)
-    return all(event.span in idle for event in events if isinstance(event, (ir.Call, ir.Augment, ir.Binary, ir.SetItem)))
+    work = (event for event in events if isinstance(event, (ir.Call, ir.Augment, ir.Binary, ir.SetItem)))
+    return all(event.span in idle for event in work)
 
 
 def is_lazy(program: Program, body: Body) -> bool:
@@ -73,7 +74,7 @@ def runs_later(program: Program, body: Body, atom: Atom) -> bool:
         return any(program.is_module(function) for function in program.mapped[atom])
     if not isinstance(atom, Fn) or atom.wrappers or atom.body.parent is not body:
         return False
-    run = known_run(program, atom.body)
+    run = program.run(atom.body, grad_mode.INHERITED)
     return run is not None and any(forward.modes.bits & grad_mode.RECORDS for forward in run.recorder.all(Forward))
 
 

@@ -83,4 +83,6 @@ def is_known(program: Program, body: Body, called: set[Body]) -> bool:
         return False
     if body.parent is None or body.parent.kind != "class":
         return True
+    if body.name in ("__init__", "__call__"):
+        return True
     return body.name not in classes.HOOKS and not (body.name.startswith("__") and body.name.endswith("__"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import State
-from gradlint.domains.tensor import Place
+from gradlint.domains.tensor import UNPLACED, Place
 from gradlint.domains.values import (
     CONTAINER,
     GRAD,
@@ -39,6 +39,7 @@ from gradlint.ir.cfg import Body
 from gradlint.project import classes, demands, summaries
 from gradlint.project.summaries import Returned, Run
 from gradlint.torch_model import module_methods, modules, optimizers, parameter_free_modules, roles
+from gradlint.transfer import gradients, inference
 from gradlint.transfer.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -73,20 +74,23 @@ class Program:
         self.wrapping: dict[Atom, Context] = {}
         self.restores: dict[Context, int] = {}
         self.used_contexts: set[Context] = set()
-        self.entered_by_hand: set[Context] = set()
         self.in_place_modules: set[Atom] = set()
         self.own_names: dict[Cls, set[str]] = {}
         self.fixed_parameters: set[Any] = set()
+        self.keeping: dict[Cls, bool] = {}
         self.sequences: dict[Atom, list[Value]] = {}
         self.owners: dict[Atom, Value] = {}
+        self.made_from: dict[Atom, frozenset[Atom]] = {}
         self.generators: dict[Atom, Fn] = {}
         self.consumed: set[Atom] = set()
         self.mapped: dict[Atom, Value] = {}
+        self.made_in_inference: set[Atom] = set()
+        self.left_inference: set[Atom] = set()
         self.decorators: dict[Body, set[Atom]] = {}
         self.resumptions: dict[tuple[Body, int, ir.Span, int], int] = {}
         self.marks_left: dict[tuple[Body, int], dict[Atom, int]] = {}
-        self.evidence: dict[Atom, set[str]] = {}
-        self.everything = self.world.literal("every optimizer")
+        self.surroundings: dict[Body, dict[Atom, int]] = {}
+        self.seen_as_module: set[Atom] = set()
         self.flowing: dict[Atom, set[Atom]] = {}
 
     # -- running bodies ------------------------------------------------------------------------------------
@@ -113,6 +117,7 @@ class Program:
     ) -> Run | None:
         run = Run(body, entry, resume=resume)
         interpreter = Interpreter(self, body, run)
+        run.temps, run.labels = interpreter.temps, interpreter.labels
         graph = body.graph
         state = State(entry)
         self.preset(body, state)
@@ -123,7 +128,7 @@ class Program:
             return None
         end, raised = solution.before[graph.exit], solution.before[graph.raised]
         if end is not None:
-            run.exit_modes, run.env = end.modes, end.env
+            run.exit_modes, run.env, run.since, run.places = end.modes, end.env, end.since, end.places
             if resume is None:
                 self.marks_left[(body, entry)] = end.marks
         if raised is not None:
@@ -133,6 +138,7 @@ class Program:
 
     def preset(self, body: Body, state: State) -> None:
         """Bind the parameters of ``body``."""
+        state.marks.update(self.surroundings.get(body, {}))
         receiver = self.receiver(body)
         for index, parameter in enumerate(body.parameters):
             if index == 0 and receiver is not None:
@@ -236,6 +242,19 @@ class Program:
         """A function given to torch (a closure, ``module.apply``): it runs, in whatever mode."""
         self.escaped(value)
 
+    def reach(self, ip: Interpreter, value: Value) -> set[Atom]:
+        """The atoms of a value, of its tuples and of its containers."""
+        return reach(ip, value)
+
+    def run_closure(self, ip: Interpreter, site: Site, value: Value) -> None:
+        """An argument of an optimizer's step: a closure that it runs, or something unknown that may be one."""
+        self.escaped(value)
+        for atom in value:
+            if isinstance(atom, Fn):
+                summaries.run_closure(ip, self, site, atom)
+            elif not isinstance(atom, Literal):
+                gradients.assign(ip, site.event.span, TOP)
+
     def escaped(self, value: Value) -> None:
         """A value reaches code that is not in the file."""
         for atom in value:
@@ -249,13 +268,11 @@ class Program:
         """A return statement: the value, with what its objects are now."""
         places = {atom: place for atom in reach(ip, value) if (place := ip.state.places.get(atom)) is not None}
         contents = {atom: held for atom in reach(ip, value) if (held := ip.state.contents.get(atom)) is not None}
+        inference.leaves(ip, value)
         ip.run.returned[id(event)] = [Returned(value, places, contents)]
         for atom in value:
             if isinstance(atom, Fn):
                 self.escapes.add(atom.body)
-
-    def raised_explicitly(self, ip: Interpreter, event: ir.Raise) -> None:
-        """A raise statement that no handler of the body is sure to take."""
 
     def generator_of(self, atom: Atom) -> Fn | None:
         """The generator function behind a context manager made by ``contextlib.contextmanager``."""
@@ -382,14 +399,17 @@ class Program:
 
     def instantiate(self, ip: Interpreter, site: Site, cls: Cls) -> Value:
         """Call a class of the file."""
-        from gradlint.facts import InferenceUse
-
         for value in site.values():
             self.escaped(value)
         self.prepare(cls)
-        if classes.is_module(self, cls) and ip.state.modes == grad_mode.INFERENCE:
-            ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "module", f"{cls.label}(...)", "its parameters"))
-        return frozenset((self.world.obj(site.event, INSTANCE, cls=cls, name=cls.label),))
+        made = self.world.obj(site.event, INSTANCE, cls=cls, name=cls.label)
+        self.made_from[made] = frozenset().union(*(reach(ip, value) for value in site.values()))
+        if classes.is_module(self, cls):
+            inference.made(ip, site.event, "module", f"{cls.label}(...)", "its parameters", made)
+        constructor = classes.own_function(self, cls, "__init__")
+        if constructor is not None:
+            self.call(ip, site, self.world.fn(constructor.body, made, constructor.wrappers, constructor.marks))
+        return frozenset((made,))
 
     def call_instance(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
         """Call an instance of a class of the file that is no module."""
@@ -452,9 +472,7 @@ class Program:
         if isinstance(atom, Sym):
             if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
                 return True
-            return roles.MODULE.search(atom.path.partition("[")[0]) is not None or bool(
-                self.evidence.get(atom, set()) & {"parameters", "named_parameters", "eval", "state_dict"}
-            )
+            return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
         return False
 
     def is_optimizer(self, atom: Atom) -> bool:
@@ -481,6 +499,27 @@ class Program:
             name = module.type.rpartition(".")[2]
             return name in parameter_free_modules()
         return isinstance(module, Sym) and roles.LOSS.search(module.path) is not None
+
+    def keeps(self, module: Atom | None) -> bool:
+        """Whether the call of a module keeps its input for backward; None stands for an operation that surely does."""
+        if module is None:
+            return True
+        if isinstance(module, Obj) and module.cls is not None:
+            return self.class_keeps(module.cls)
+        return isinstance(module, Sym) and WHOLE_MODEL.search(module.path) is not None
+
+    def class_keeps(self, cls: Cls) -> bool:
+        """Whether the ``forward`` of a class of the file keeps its first argument, given that it is on the graph."""
+        if cls in self.keeping:
+            return self.keeping[cls]
+        self.keeping[cls] = False
+        forward = classes.own_function(self, cls, "forward")
+        if forward is not None and len(forward.body.parameters) > 1:
+            argument = self.world.sym(forward.body, forward.body.parameters[1].name)
+            run = self._solve(forward.body, grad_mode.INHERITED, {argument: tensor.GRAPH})
+            saved = run.places.get(argument, UNPLACED).saved if run is not None else frozenset()
+            self.keeping[cls] = any(self.keeps(one.keeper) for one in saved)
+        return self.keeping[cls]
 
     def makes_module(self, name: str) -> bool:
         """Whether the outside function ``name`` returns a module."""
@@ -532,4 +571,6 @@ BUILTINS = frozenset(dir(__import__("builtins")))
 KNOWN_METHODS = frozenset("backward step zero_grad eval train parameters named_parameters state_dict items values append".split())
 MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
 MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
+WHOLE_MODEL = re.compile(r"(?:^|[._])(?:model|net|network|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor)$")
+"""A module by this name starts with a layer that trains, and such a layer keeps its input."""
 BACKWARD_RUNNER = re.compile(r"(?:accelerator|fabric|engine|optimizer|amp|strategy|scaler|trainer)$", re.IGNORECASE)

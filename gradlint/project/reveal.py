@@ -6,7 +6,8 @@ import ast
 
 from gradlint.domains import grad_mode
 from gradlint.lower.python import lower
-from gradlint.project.analysis import bodies, entry_modes, first_entry
+from gradlint.project.analysis import bodies
+from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.program import Program
 from gradlint.transfer.calls import PROBE
 
@@ -20,9 +21,11 @@ def reveal(text: str) -> list[tuple[int, list[str]]]:
     tree = ast.parse(text)
     module = lower(text, tree)
     program = Program(module)
-    every = [body for body in bodies(module) if body.kind != "class"]
-    for body in every:
-        program.run(body, first_entry(program, body))
+    every = []
+    for body in bodies(module):
+        if body.kind != "class":
+            program.run(body, first_entry(program, body))
+            every.append(body)
     entries = entry_modes(program, every)
     found = dict.fromkeys(probes(tree), 0)
     for body in every:

@@ -6,11 +6,11 @@ is taken to change nothing and to return anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import EVAL, TRAIN, State
+from gradlint.domains.state import EVAL, State, TRAIN, UNTOUCHED
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -28,8 +28,8 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import Backward, Clear, Step
-from gradlint.transfer import calls, contexts, switching
+from gradlint.facts import Backward, Clear, Happening, Operand, Step, Touch
+from gradlint.transfer import calls, contexts, gradients, switching
 from gradlint.transfer.recorder import LocalCall, Recorder
 
 if TYPE_CHECKING:
@@ -63,9 +63,15 @@ class Run:
     """The modes in force at each ``yield``."""
     resume: tuple[Span, int] | None = None
     """Set to find out what a context manager does when it is left: the ``yield`` that goes on, and in which mode."""
-    exits_at: dict[Span, tuple[str, int, dict[int, Span]]] = field(default_factory=dict)
-    """How the body is left: per place the way (``return``, ``raise``, ``end``), the modes, and their evidence."""
+    ends: dict[int, int] = field(default_factory=dict)
+    """The modes at the end of each block that leads to the exit."""
+    since: dict[int, Span] = field(default_factory=dict)
+    """Where the modes in force at the exit were set."""
+    setters: dict[Span, tuple[str, str]] = field(default_factory=dict)
+    """The calls of this body that set a mode for good: the name of the context, and the call as written."""
     complete: bool = False
+    places: dict[Atom, Place] = field(default_factory=dict)
+    """Where objects stand when the body ends."""
     origins: dict[Atom, set[Atom]] = field(default_factory=dict)
     """What each object was computed from."""
     plain: dict[Atom, int] = field(default_factory=dict)
@@ -76,6 +82,9 @@ class Run:
     """Where leaves were made whose gradient somebody reads."""
     discarded: set[Span] = field(default_factory=set)
     """The expressions that were statements: nothing uses their value."""
+    temps: list[Value] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    """What each temporary was, and how the source calls it, when the solver visited its event last."""
 
     def unconditional(self) -> set[int]:
         """The blocks that every execution of the body passes which does not raise."""
@@ -112,10 +121,13 @@ def reaches(graph: Graph, target: int, without: int) -> bool:
 def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     """Call a function of the file: note the call, run its summary on the state, map what it returns."""
     modes = inside(fn, ip.state.modes)
-    ip.recorder.calls[ip.block.index].append(LocalCall(fn, modes, site.event.span))
+    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site))
     arguments = bind(program, site, fn)
     program.bind_arguments(fn.body, arguments)
     if fn.body.is_generator:
+        run = program.run(fn.body, grad_mode.INHERITED)
+        if run is None or run.raise_modes:
+            ip.raised(ip.state)
         return iterate_later(ip, program, site, fn)
     exits: dict[int, int] = {}
     raises: dict[int, int] = {}
@@ -133,6 +145,17 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     for run in runs[:1]:
         replay(ip, program, site, fn, run, arguments)
     return returned(ip, program, site, fn, runs, arguments) if runs else calls.unknown(ip, site)
+
+
+def noted(ip: Interpreter, fn: Fn, site: calls.Site) -> LocalCall:
+    """What is kept of a call."""
+    return LocalCall(fn, ip.state.modes, site.event.span, dict(ip.state.marks), is_inside(ip))
+
+
+def is_inside(ip: Interpreter) -> bool:
+    """Whether the mode in force is set by a with-item or a decorator, which will restore it."""
+    fn = ip.program.functions.get(ip.body)
+    return bool(ip.state.held) or (fn is not None and bool(fn.wrappers))
 
 
 def inside(fn: Fn, modes: int) -> int:
@@ -217,23 +240,60 @@ def extend(program: Program, base: Atom, rest: str) -> Atom:
 
 def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run, arguments: dict[str, Value]) -> None:
     """Do in the caller what the callee did to gradients and modules."""
-    protocol = [h for kind in (Backward, Step, Clear) for h in run.recorder.all(kind)]
-    name = fn.body.name
-    for happening in sorted(protocol, key=lambda h: h.span):
-        if isinstance(happening, Backward) and happening.how != "grad":
-            target = substitute(program, fn.body, happening.target.atoms, arguments)
-            calls.backward(ip, site.event, None, happening.how, name, target)
-        elif isinstance(happening, Backward):
-            calls.backward(ip, site.event, None, "grad", name, TOP)
-        elif isinstance(happening, Step):
-            calls.step(ip, site.event, None, substitute(program, fn.body, happening.optimizer.atoms, arguments), name)
-        elif isinstance(happening, Clear):
-            subject = substitute(program, fn.body, happening.subject.atoms, arguments)
-            calls.clear(ip, site.event.span, subject, "zero_grad", happening.subject.name, name)
+    for happening in run.recorder.in_order():
+        replay_gradients(ip, program, site, fn, run, happening, arguments, inline=False)
     for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
-                calls.set_training(ip, site.event, frozenset((given,)), marks & (EVAL | TRAIN), name)
+                calls.set_training(ip, site.event, frozenset((given,)), marks & (EVAL | TRAIN | UNTOUCHED), fn.body.name)
+
+
+def replay_gradients(
+    ip: Interpreter,
+    program: Program,
+    site: calls.Site,
+    fn: Fn,
+    run: Run,
+    happening: Happening,
+    arguments: dict[str, Value],
+    *,
+    inline: bool,
+) -> None:
+    """Do in the caller what the callee did to gradients; ``inline``: what a closure does stands where it is written."""
+    if not isinstance(happening, (Backward, Step, Clear, Touch)):
+        return
+    origin = happening.origin or happening.span
+    span = origin if inline else site.event.span
+    modes, loops, block = ip.where()
+
+    def described(operand: Operand) -> Operand:
+        return ip.describe(substitute(program, fn.body, operand.atoms, arguments), operand.name, span)
+
+    moved = replace(
+        happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name
+    )
+    if isinstance(moved, Backward):
+        target = TOP if moved.how == "grad" else substitute(program, fn.body, moved.target.atoms, arguments)
+        gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))
+    elif isinstance(moved, Step):
+        gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
+    elif isinstance(moved, Touch):
+        ip.recorder.note(replace(moved, subject=described(moved.subject)))
+    else:
+        graph = run.body.graph
+        surely = moved.surely and not reaches(graph, graph.exit, without=happening.block)
+        call = moved.call if inline else gradients.written(ip, site.event)
+        ip.recorder.note(replace(moved, subject=described(moved.subject), call=call, surely=surely))
+
+
+def run_closure(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> None:
+    """An optimizer calls the closure that it was given."""
+    run = program.run(fn.body, grad_mode.INHERITED)
+    if run is None or not run.complete:
+        gradients.assign(ip, site.event.span, TOP)
+        return
+    for happening in run.recorder.in_order():
+        replay_gradients(ip, program, site, fn, run, happening, {}, inline=True)
 
 
 def returned(

@@ -20,6 +20,7 @@ _BLANK = re.compile(rb"^[ \t\f]*(?:#.*)?$")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _WIDE_BOMS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 # Text codecs in name, but quadratic in time (idna, punycode) or no encodings of a whole file (the rest).
+_SAVE = "save the file as UTF-8, or exclude it"
 _REFUSED = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "mbcs", "oem"})
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -68,7 +69,7 @@ def read(path: str) -> bytes:
             _require_regular(os.fstat(stream.fileno()))
             data = _read_at_most(stream.fileno(), MAX_BYTES + 1)
     except OSError as error:
-        raise NotReadable(f"cannot be read: {_reason(error)}") from None
+        raise NotReadable(f"cannot be read: {_reason(error)}", remedy="check the path and its permissions") from None
     except ValueError:
         raise NotReadable("cannot be read: the name holds a NUL character") from None
     require_size(len(data))
@@ -85,10 +86,10 @@ def decode(path: str, data: bytes) -> SourceFile:
     """Return the text of ``data``, decoded as PEP 263 says. Raises `NotReadable` at the first byte that is no text."""
     for bom, name in _WIDE_BOMS:
         if data.startswith(bom):
-            raise NotReadable(f"is encoded in {name}, which Python does not read; save it as UTF-8")
+            raise NotReadable(f"is encoded in {name}, which Python does not read", remedy=_SAVE)
     nul = data.find(b"\0")
     if nul >= 0:
-        raise NotReadable("contains a NUL byte", *_position(data, nul))
+        raise NotReadable("contains a NUL byte", *_position(data, nul), remedy=_SAVE)
     encoding = _encoding(data)
     body = data[3:] if data.startswith(codecs.BOM_UTF8) else data
     try:
@@ -96,9 +97,11 @@ def decode(path: str, data: bytes) -> SourceFile:
     except UnicodeDecodeError as error:
         start = error.start + len(data) - len(body)
         found = f"byte 0x{data[start]:02x}" if start < len(data) else "the end of the file"
-        raise NotReadable(f"is not valid {encoding}: unexpected {found}", *_position(data, start)) from None
+        raise NotReadable(
+            f"is not valid {encoding}: unexpected {found}", *_position(data, start), remedy=_SAVE
+        ) from None
     except (LookupError, ValueError) as error:
-        raise NotReadable(f"cannot be decoded as {encoding}: {error}") from None
+        raise NotReadable(f"cannot be decoded as {encoding}: {error}", remedy=_SAVE) from None
     return SourceFile(path, data, plain(text), encoding)
 
 
@@ -111,7 +114,7 @@ def plain(text: str) -> str:
         line = text.count("\n", 0, error.start) + 1
         column = error.start - text.rfind("\n", 0, error.start)
         raise NotReadable(
-            f"contains half a character: lone surrogate U+{ord(text[error.start]):04X}", line, column
+            f"contains half a character: lone surrogate U+{ord(text[error.start]):04X}", line, column, remedy=_SAVE
         ) from None
     return text
 
@@ -121,7 +124,9 @@ def _encoding(data: bytes) -> str:
     named = _cookie(data)
     if data.startswith(codecs.BOM_UTF8):
         if named is not None and _codec(*named) != "utf-8":
-            raise NotReadable(f"starts with a UTF-8 mark but declares the encoding `{named[0]}`", named[1])
+            raise NotReadable(
+                f"starts with a UTF-8 mark but declares the encoding `{named[0]}`", named[1], remedy=_SAVE
+            )
         return "utf-8"
     return _codec(*named) if named is not None else "utf-8"
 
@@ -150,9 +155,9 @@ def _codec(name: str, line: int) -> str:
     except UnicodeError:
         pass
     except (LookupError, ValueError):
-        raise NotReadable(f"declares the unknown text encoding `{name}`", line) from None
+        raise NotReadable(f"declares the unknown text encoding `{name}`", line, remedy=_SAVE) from None
     if found.replace("_", "-") in _REFUSED:
-        raise NotReadable(f"declares the encoding `{name}`, which is not read", line)
+        raise NotReadable(f"declares the encoding `{name}`, which is not read", line, remedy=_SAVE)
     return found
 
 

@@ -11,8 +11,25 @@ MODULE = re.compile(
 )
 """The last part of a path that names a module."""
 
+_VERB = re.compile(r"^(?:set|get|make|build|create|load|init|prepare|update|save|is|has|wrap|unwrap|compute|check|use|run)_")
+
+
+def is_module(path: str) -> bool:
+    """Whether the last part of ``path`` names a module rather than a function that deals with one."""
+    return MODULE.search(path) is not None and _VERB.match(path.rpartition(".")[2]) is None
+
+
 OPTIMIZER = re.compile(r"(?:^|[._])(?:\w*optim(?:izer)?s?(?:_?\w{1,12})?|opt|opt_?\w{1,3}|\w+_opt|\w+Opt)$", re.IGNORECASE)
 """The last part of a path that names an optimizer."""
+
+CLEARS = re.compile(r"(?:zero|clear|reset|null)\w*grad", re.IGNORECASE)
+"""Names of functions that clear gradients."""
+
+KEEPS_GRADIENTS = re.compile(
+    r"unscale|clip|sched|warm_?up|adjust|learning_rate|(?:^|_)lr(?:_|$)|save|load|log|print|check|^get|param_group|state_dict|register",
+    re.IGNORECASE,
+)
+"""Names of functions that get an optimizer and leave its gradients alone."""
 
 SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 

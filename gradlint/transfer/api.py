@@ -18,8 +18,10 @@ from gradlint.domains.values import (
     TOP,
     Api,
     Atom,
+    Context,
     Fn,
     Literal,
+    Method,
     Obj,
     Sym,
     Value,
@@ -45,7 +47,7 @@ from gradlint.torch_model import (
     untracked_views,
     views,
 )
-from gradlint.transfer import attributes, calls, contexts, saving
+from gradlint.transfer import attributes, calls, contexts, gradients, inference, saving
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
 
 SAME = frozenset(
     """torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DistributedDataParallel
-    torch.nn.SyncBatchNorm.convert_sync_batchnorm torch.nn.parallel.DataParallel torch.optim.swa_utils.AveragedModel
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm torch.nn.parallel.DataParallel
     typing.cast copy.copy torch.nn.utils.parametrizations.weight_norm torch.nn.utils.parametrizations.spectral_norm
     torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.fx.symbolic_trace""".split()
 )
@@ -75,8 +77,10 @@ PURE = SCALARS | ARITHMETIC | COLLECT | {"builtins.enumerate", "builtins.zip", "
 def never_raises(atom: Atom) -> bool:
     """Calls that raise nothing worth a landing pad: mode switches, functions of this file (they tell themselves)."""
     if isinstance(atom, Api):
-        return atom.name in grad_contexts() or atom.name == "contextlib.nullcontext"
-    return isinstance(atom, Fn) or isinstance(atom, contexts.Context)
+        return atom.name in grad_contexts() or atom.name.startswith("contextlib.")
+    if isinstance(atom, Method):
+        return atom.name == "enter_context"
+    return isinstance(atom, (Fn, contexts.Context))
 
 
 def call(ip: Interpreter, site: Site, api: Api) -> Value:
@@ -178,14 +182,15 @@ def made_module(ip: Interpreter, site: Site, name: str) -> Value:
     obj = ip.world.obj(site.event, name, name=last)
     ip.state.marks.pop(obj, None)
     ip.state.contents[obj] = frozenset().union(*site.values()) if site.values() else frozenset()
+    ip.program.made_from[obj] = frozenset(ip.program.reach(ip, ip.state.contents[obj]))
     if last == "Sequential" and not site.starred and site.args:
         ip.program.sequences[obj] = site.args
     position = inplace_modules().get(last)
     flag = site.argument(position, "inplace") if position is not None else None
     if flag is not None and calls.truth(flag) is True:
         ip.program.in_place_modules.add(obj)
-    if ip.state.modes == grad_mode.INFERENCE and not ip.program.is_free_of_parameters(obj):
-        ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "module", f"{last}(...)", "its parameters"))
+    if not ip.program.is_free_of_parameters(obj):
+        inference.made(ip, site.event, "module", f"{last}(...)", "its parameters", obj)
     return frozenset((obj,))
 
 
@@ -193,9 +198,9 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     """``nn.Parameter(data, requires_grad=True)``."""
     flag = site.argument(1, "requires_grad")
     graph = tensor.LEAF if flag is None or calls.truth(flag) else tensor.PLAIN if calls.truth(flag) is False else tensor.ANY
-    if ip.state.modes == grad_mode.INFERENCE and graph != tensor.PLAIN:
-        ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "parameter", "nn.Parameter(...)", "the parameter"))
     obj = ip.world.obj(site.event, PARAMETER)
+    if graph != tensor.PLAIN:
+        inference.made(ip, site.event, "parameter", "nn.Parameter(...)", "the parameter", obj)
     ip.state.places[obj] = Place(graph)
     if graph != tensor.LEAF:
         ip.program.fixed_parameters.add(site.event)
@@ -208,7 +213,6 @@ def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
     given = site.argument(0, "params")
     wanted(ip, given)
     ip.program.owners[obj] = owners(ip, given) if given is not None else frozenset()
-    ip.state.gradients.pop(obj, None)
     return frozenset((obj,))
 
 
@@ -239,6 +243,8 @@ def fresh(ip: Interpreter, site: Site, name: str, graph: int) -> Value:
     obj = ip.world.obj(site.event, TENSOR)
     ip.state.places[obj] = Place(graph, via=name)
     ip.run.plain[obj] = graph
+    if graph == tensor.LEAF:
+        inference.made(ip, site.event, "leaf", f"{name}(..., requires_grad=True)", "the leaf", obj)
     return frozenset((obj,))
 
 
@@ -350,7 +356,7 @@ def super_(ip: Interpreter, site: Site, name: str) -> Value:
 
 def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
     """``torch.autograd.grad(outputs, inputs)``."""
-    calls.backward(ip, site.event, site.ref(0, "outputs"), "grad")
+    gradients.backward(ip, site.event, site.ref(0, "outputs"), "grad")
     wanted(ip, site.argument(1, "inputs"))
     create = site.argument(4, "create_graph")
     graph = tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
@@ -378,7 +384,7 @@ def wanted(ip: Interpreter, value: Value | None, depth: int = 0) -> None:
 
 def autograd_backward(ip: Interpreter, site: Site, name: str) -> Value:
     """``torch.autograd.backward(tensors)``."""
-    calls.backward(ip, site.event, site.ref(0, "tensors"), "backward")
+    gradients.backward(ip, site.event, site.ref(0, "tensors"), "backward")
     return ip.world.none
 
 
@@ -389,12 +395,11 @@ def deepcopy(ip: Interpreter, site: Site, name: str) -> Value:
     found: set[Atom] = set()
     for atom in site.args[0]:
         if ip.program.is_module(atom):
-            if ip.state.modes == grad_mode.INFERENCE:
-                call = f"copy.deepcopy({ip.labels[site.event.args[0]]})"
-                ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "copy", call, "the parameters of the copy"))
             kind = atom.type if isinstance(atom, Obj) and atom.cls is None else "torch.nn.Module"
             copy = ip.world.obj(site.event, kind, cls=atom.cls if isinstance(atom, Obj) else None)
             ip.state.marks[copy] = ip.state.marks.get(atom, 0)
+            call = f"{name}({ip.labels[site.event.args[0]]})"
+            inference.made(ip, site.event, "copy", call, "the parameters of the copy", copy)
             found.add(copy)
         else:
             found |= ip.make(site.event, RESULT, ip.graph_of(frozenset((atom,))))
@@ -438,6 +443,7 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
     "torch.nn.Parameter": parameter,
     "torch.utils.checkpoint.checkpoint": checkpoint,
     "copy.deepcopy": deepcopy,
+    "torch.optim.swa_utils.AveragedModel": deepcopy,
     "functools.partial": partial,
     **dict.fromkeys(SAME, same),
 }

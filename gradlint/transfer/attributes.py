@@ -36,7 +36,7 @@ from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods
-from gradlint.transfer import calls
+from gradlint.transfer import calls, gradients, inference
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -95,6 +95,7 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
     if name == "grad":
         if isinstance(atom, Sym):
             ip.run.grads_read.add(atom)
+        gradients.read(ip, event.span, whole)
         ip.run.flags_read |= ip.state.place(atom).flagged
         return ip.make(event, GRAD, tensor.ANY, via="grad")
     if name == "data":
@@ -105,6 +106,8 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
         return ip.part(event, whole)
     if name in known_methods():
         return frozenset((ip.world.method(atom, name),))
+    if isinstance(atom, Obj) and atom.type == PARAMETER:
+        return ip.make(event, RESULT, tensor.ANY, via=name)
     return ip.part(event, whole)
 
 
@@ -125,7 +128,7 @@ def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
         elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
             found.append(indexed(ip, event, atom, key))
         elif isinstance(atom, Obj) and ip.program.is_module(atom):
-            found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
+            found.append(held_by(ip, event, atom))
         elif isinstance(atom, Sym):
             found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[{shown(key)}]", parent=atom),)))
         elif isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
@@ -142,7 +145,12 @@ def shown(key: Value) -> str:
 
 
 def indexed(ip: Interpreter, event: Any, atom: Obj, key: Value) -> Value:
-    """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor."""
+    """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor.
+
+    What a module returned may be a dict: under a string it is a part that shares no memory with the others.
+    """
+    if any(isinstance(part, Literal) and isinstance(part.value, str) for part in key):
+        return ip.operate(event, "item", [frozenset((atom,))])
     plain = all(
         isinstance(part, Literal) or (isinstance(part, Obj) and part.type in ("slice", SCALAR)) or is_plain_tuple(part)
         for part in key
@@ -194,7 +202,7 @@ def items_of(ip: Interpreter, event: Any, whole: Value) -> Value:
         elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
             found.append(ip.part(event, frozenset((atom,))))
         elif isinstance(atom, Obj) and ip.program.is_module(atom):
-            found.append(frozenset((ip.world.obj(event, "torch.nn.Module", owner=atom),)))
+            found.append(held_by(ip, event, atom))
         elif isinstance(atom, Sym):
             found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]", parent=atom),)))
         else:
@@ -202,10 +210,17 @@ def items_of(ip: Interpreter, event: Any, whole: Value) -> Value:
     return union(found)
 
 
+def held_by(ip: Interpreter, event: Any, container: Obj) -> Value:
+    """What a container of torch holds: parameters or modules."""
+    kind = PARAMETER if container.type.endswith(("ParameterList", "ParameterDict")) else "torch.nn.Module"
+    return frozenset((ip.world.obj(event, kind, owner=container),))
+
+
 def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> None:
     """``obj.name = src``."""
     whole, value = ip.value(obj), ip.value(src)
     target = ip.operand(obj)
+    inference.leaves(ip, value)
     ip.recorder.note(AttributeWrite(event.span, *ip.where(), target, name, ip.operand(src)))
     for atom in whole:
         if isinstance(atom, Api):
@@ -220,7 +235,7 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
     elif name == "grad":
         if ip.state.modes == grad_mode.INFERENCE and not calls.is_none(value):
             ip.recorder.note(InferenceUse(event.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
-        calls.clear(ip, event.span, whole, "grad" if calls.is_none(value) else "assigned")
+        gradients.assign(ip, event.span, whole)
     holder = ip.describe(whole, f"{target.name}.{name}", event.span)
     ip.recorder.note(Keep(event.span, *ip.where(), holder, ip.operand(src), "attribute"))
 
@@ -253,6 +268,13 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
             )
 
 
+def may_be_mapping(ip: Interpreter, whole: Value, key: Value) -> bool:
+    """Whether ``whole[key] = ...`` may store under a key: the result of a module or of an unknown call, a key not known."""
+    unknown = any(not isinstance(part, (Literal, Obj, Tuple)) for part in key)
+    text = any(isinstance(part, Literal) and isinstance(part.value, str) for part in key)
+    return text or (unknown and any(ip.state.place(atom).via in ("forward", "call", "") for atom in whole))
+
+
 def write_item(ip: Interpreter, e: ir.SetItem) -> None:
     """``obj[key] = src``."""
     whole, value = ip.value(e.obj), ip.value(e.src)
@@ -266,5 +288,5 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
             kept = True
     if kept:
         ip.recorder.note(Keep(e.span, *ip.where(), target, ip.operand(e.src), "item"))
-    if calls.may_be_tensor(ip, whole) and not kept:
+    if calls.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
         ip.edit(e, whole, target, "[]=", [value])

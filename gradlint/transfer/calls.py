@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import CLEARED, EVAL, FILLED, FROZEN, TRAIN, USED, WIPED
+from gradlint.domains.state import EVAL, FROZEN, TRAIN, UNTOUCHED
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -31,7 +31,7 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import AttributeWrite, Backward, Clear, Forward, InferenceUse, ModuleMode, Step
+from gradlint.facts import AttributeWrite, Forward, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.transfer.recorder import Wrapping
 
@@ -96,18 +96,29 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
     decorating(ip, site, callees)
     if not all(api.never_raises(atom) for atom in callees):
         ip.raised(ip.state)
-    before = ip.state.modes
-    after = 0
-    results: list[Value] = []
-    known = [atom for atom in callees if not (isinstance(atom, Sym) and len(callees) > 1)] or list(callees)
-    for atom in known:
-        ip.state.modes = before
-        results.append(call_one(ip, site, atom))
-        after |= ip.state.modes
-    ip.state.modes = after or before
+    value, returns = call_each(ip, site, [atom for atom in callees if not isinstance(atom, Sym)] or list(callees))
     func_label = ip.labels[e.func] if e.func >= 0 else ""
-    ip.set(e, union(results), f"{func_label}(...)" if e.args or e.keywords else f"{func_label}()")
-    return bool(after) or not known
+    ip.set(e, value, f"{func_label}(...)" if e.args or e.keywords else f"{func_label}()")
+    return returns
+
+
+def call_each(ip: Interpreter, site: Site, callees: list[Atom]) -> tuple[Value, bool]:
+    """Call what may be one of several things: each on a state of its own. The result, and whether any returns."""
+    if len(callees) == 1:
+        value = call_one(ip, site, callees[0])
+        return value, bool(ip.state.modes)
+    before, results, after = ip.state, [], None
+    for atom in callees:
+        ip.state = before.copy()
+        results.append(call_one(ip, site, atom))
+        if not ip.state.modes:
+            continue
+        if after is None:
+            after = ip.state
+        else:
+            after.join(ip.state)
+    ip.state = after or before
+    return union(results), after is not None
 
 
 def decorating(ip: Interpreter, site: Site, callees: Value) -> None:
@@ -215,6 +226,9 @@ def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -
 
 def unknown(ip: Interpreter, site: Site) -> Value:
     """Call something of which nothing is known: functions passed to it escape, its result may be anything."""
+    from gradlint.transfer import gradients
+
+    gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)
     decorated = frozenset(atom for atom in site.args[0] if isinstance(atom, Fn)) if len(site.args) == 1 else frozenset()
@@ -327,57 +341,17 @@ def keep_added(ip: Interpreter, e: ir.Augment, target: Value, value: Value) -> b
     return bool(holders) and len(holders) == len(target)
 
 
-# -- gradients and optimizers ------------------------------------------------------------------------------
-
-
-def backward(ip: Interpreter, event: ir.Call, target: ir.Ref | None, how: str, through: str = "", value: Value | None = None) -> None:
-    """A backward pass from ``target``: gradients fill up, saved tensors are freed."""
-    operand = ip.operand(target) if target is not None else ip.describe(value or TOP, "", event.span)
-    pending: dict[object, int] = dict(ip.state.gradients)
-    ip.recorder.note(Backward(event.span, *ip.where(), operand, how, pending, through))
-    if ip.state.modes == grad_mode.INFERENCE and not operand.off_graph:
-        ip.recorder.note(InferenceUse(event.span, *ip.where(), "backward", f"{how}(...)", "the gradients"))
-    if how != "grad":
-        for optimizer in ip.state.gradients:
-            ip.state.gradients[optimizer] = FILLED
-        ip.state.gradients[ip.program.everything] = FILLED
-    for atom, place in ip.state.places.items():
-        if place.saved:
-            ip.state.places[atom] = place._replace(saved=frozenset())
-
-
-def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref | None, value: Value, through: str = "") -> None:
-    """An optimizer's step."""
-    operand = ip.operand(optimizer) if optimizer is not None else ip.describe(value, "", event.span)
-    before, cleared = 0, None
-    for atom in value:
-        before |= ip.state.gradients.get(atom, ip.state.gradients.get(ip.program.everything, 0))
-        cleared = cleared or ip.state.cleared_at.get(atom) or ip.state.cleared_at.get(ip.program.everything)
-    ip.recorder.note(Step(event.span, *ip.where(), operand, before, cleared, through))
-    if ip.state.modes == grad_mode.INFERENCE:
-        ip.recorder.note(InferenceUse(event.span, *ip.where(), "step", f"{operand.name}.step()", "the state of the optimizer"))
-    for atom in value:
-        ip.state.gradients[atom] = USED
-
-
-def clear(ip: Interpreter, span: ir.Span, subject: Value, how: str, name: str = "", through: str = "") -> None:
-    """Gradients are cleared: of an optimizer or, where the subject is anything else, of all that may own them."""
-    ip.recorder.note(Clear(span, *ip.where(), ip.describe(subject, name, span), through))
-    optimizers = [atom for atom in subject if ip.program.is_optimizer(atom)]
-    covered = optimizers if optimizers and len(optimizers) == len(subject) else [*ip.state.gradients, ip.program.everything]
-    for atom in covered:
-        before = ip.state.gradients.get(atom, ip.state.gradients.get(ip.program.everything, 0))
-        ip.state.gradients[atom] = WIPED if before == FILLED and how != "assigned" else FILLED if how == "assigned" else CLEARED
-        ip.state.cleared_at[atom] = span
+# -- modes of modules --------------------------------------------------------------------------------------
 
 
 def set_training(ip: Interpreter, event: Any, module: Value, mode: int, how: str) -> None:
-    """``module.train()`` or ``module.eval()``; ``mode`` holds both marks when the argument is not known."""
+    """``module.train()`` or ``module.eval()``; ``mode`` holds every mark that the module may have afterwards."""
     name = next(iter(module)).label if module else ""
     ip.recorder.note(ModuleMode(event.span, *ip.where(), ip.describe(module, name, event.span), mode, how))
     for atom in module:
-        marks = ip.state.marks.get(atom, 0)
-        ip.state.marks[atom] = (marks & ~(EVAL | TRAIN)) | mode
+        marks = ip.state.marks.get(atom, UNTOUCHED)
+        ip.state.marks[atom] = (marks if mode & UNTOUCHED else marks & ~(EVAL | TRAIN | UNTOUCHED)) | mode
+        ip.program.seen_as_module.add(atom)
 
 
 # -- small questions ---------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import WRAPPER, Atom, Cls, Context, Fn, Literal, Obj, Value
+from gradlint.domains.state import SWALLOWS
+from gradlint.domains.values import WRAPPER, Atom, Cls, Context, Flag, Fn, Literal, Obj, Value
 from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, suppressing_contexts, suppressing_methods
@@ -24,7 +25,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
     """Call a grad-mode context's class: checks the argument; `set_grad_enabled` acts at once."""
     known = grad_contexts()[name]
     given = site.argument(0, known.parameter or "mode")
-    flag: object = msgspec.UNSET
+    flag: Flag = msgspec.UNSET
     if given is not None:
         flag = calls.truth(given)
         if site.starred:
@@ -34,7 +35,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
         elif not known.on_call and all(isinstance(atom, (Fn, Cls)) for atom in given):
             return decorate(ip, event, ip.world.context(event, name, msgspec.UNSET), given)
         elif not misuse.check_argument(ip, event, name, given):
-            wrong = ip.world.context(event, name, flag)
+            wrong = ip.world.context(event, name, None)
             ip.program.restores[wrong] = ip.state.modes
             return frozenset((wrong,))
     elif known.mode == "argument" and known.default is None and not site.starred:
@@ -44,6 +45,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
         if given and all(atom in ip.program.asked for atom in given):
             ip.program.remembered[context] = calls.modes_asked(ip, given)
         ip.program.restores[context] = ip.state.modes
+        ip.run.setters[event.span] = (name, f"{name}({misuse.shown(ip, event, given or frozenset())})")
         ip.kept_before[context] = dict(ip.state.kept)
         switching.switch(ip, lambda modes: switching.set_by(ip, context, modes))
         since(ip, event.span)
@@ -125,10 +127,16 @@ def since_before(ip: Interpreter) -> None:
 def may_swallow(ip: Interpreter, region: int) -> bool:
     """Whether the context of ``region`` can swallow an exception."""
     context = ip.regions.get(region)
-    if context is None:
-        return False
-    for atom in context[0]:
-        if isinstance(atom, Obj) and (atom.type in suppressing_contexts() or atom.type in suppressing_methods()):
+    return context is not None and swallows(ip, context[0])
+
+
+def swallows(ip: Interpreter, context: Value) -> bool:
+    """Whether something that ``context`` may be can swallow an exception."""
+    for atom in context:
+        if isinstance(atom, Obj) and atom.type == switching.STACK:
+            if ip.state.marks.get(atom, 0) & SWALLOWS:
+                return True
+        elif isinstance(atom, Obj) and (atom.type in suppressing_contexts() or atom.type in suppressing_methods()):
             return True
         if isinstance(atom, Obj) and atom.cls is not None and ip.program.swallows(atom.cls):
             return True
@@ -153,8 +161,3 @@ def suspended(ip: Interpreter, e: Any, kind: str) -> None:
 def pushed(ip: Interpreter, context: Value) -> Value:
     """The contexts that a with-item enters: itself, and what a stack has entered so far."""
     return context.union(*(ip.state.contents.get(atom, ()) for atom in context if isinstance(atom, Obj)))
-
-
-def raised(ip: Interpreter, e: ir.Raise) -> None:
-    """An explicit raise: if it leaves the body, the mode it leaves with matters."""
-    ip.program.raised_explicitly(ip, e)

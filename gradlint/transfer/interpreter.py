@@ -33,15 +33,17 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Edit, GradFlag, InferenceUse, Modes, Operand, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
-from gradlint.transfer import attributes, calls, contexts, misuse, saving
-from gradlint.transfer.recorder import Recorder
+from gradlint.transfer import attributes, calls, contexts, gradients, inference, misuse, saving
+from gradlint.transfer.recorder import LocalCall, Recorder
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Block, Body
+    from gradlint.ir.cfg import Block, Body, Graph
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
 Raise = Callable[[State], None]
+DEEPEST = 5
+"""How many containers inside each other are looked into: a list may hold itself."""
 
 
 class Interpreter:
@@ -61,18 +63,32 @@ class Interpreter:
         self.run = run
         self.block: Block = self.graph.blocks[0]
         self.state = State(grad_mode.INHERITED)
-        self.raised: Raise = lambda state: None
+        self.pass_on: Raise = lambda state: None
+        self.leaving = pads_that_leave(self.graph)
+        self.only_explicit = False
+        """Whether only ``raise`` statements raise, and no calls."""
 
     # -- the solver's side ---------------------------------------------------------------------------------
 
     def transfer(self, index: int, state: State, raised: Raise) -> State | None:
         """Run block ``index`` on ``state``; None if its end is not reached."""
-        self.block, self.state, self.raised = self.graph.blocks[index], state, raised
+        self.block, self.state, self.pass_on = self.graph.blocks[index], state, raised
         self.recorder.begin(index)
         for event in self.block.events:
             if HANDLERS[type(event)](self, event) is False:
                 return None
-        return state
+        if self.graph.exit in self.block.successors:
+            self.run.ends[index] = self.state.modes
+        return self.state
+
+    def raised(self, state: State) -> None:
+        """Let an exception of a call go to the landing pad of this block."""
+        if not self.only_explicit:
+            self.throw(state)
+
+    def throw(self, state: State) -> None:
+        """Let an exception go to the landing pad of this block, with as much of the state as can matter there."""
+        self.pass_on(state.modes_only() if self.block.pad in self.leaving else state)
 
     # -- reading -------------------------------------------------------------------------------------------
 
@@ -85,20 +101,22 @@ class Interpreter:
         dst = event.dst
         self.temps[dst], self.labels[dst], self.spans[dst] = value, label, event.span
 
-    def graph_of(self, value: Value) -> int:
+    def graph_of(self, value: Value, depth: int = 0) -> int:
         """Where a value may stand on the graph."""
         found = 0
         for atom in value:
-            found |= self.graph_of_atom(atom)
+            found |= self.graph_of_atom(atom, depth)
         return found
 
-    def graph_of_atom(self, atom: Atom) -> int:
-        """Where one atom may stand on the graph."""
+    def graph_of_atom(self, atom: Atom, depth: int = 0) -> int:
+        """Where one atom may stand on the graph; what lies deeper than `DEEPEST` containers is not known."""
+        if depth > DEEPEST:
+            return tensor.ANY
         if isinstance(atom, Obj):
             if atom.type == INSTANCE or isinstance(atom, Context):
                 return tensor.PLAIN
             if atom.type in (CONTAINER, ITERATOR):
-                return self.graph_of(self.state.contents.get(atom, frozenset())) or tensor.PLAIN
+                return self.graph_of(self.state.contents.get(atom, frozenset()), depth + 1) or tensor.PLAIN
             place = self.state.places.get(atom)
             if place is not None:
                 return place.graph
@@ -112,7 +130,7 @@ class Interpreter:
         if isinstance(atom, Tuple):
             found = 0
             for item in atom.items:
-                found |= self.graph_of(item)
+                found |= self.graph_of(item, depth + 1)
             return found or tensor.PLAIN
         return tensor.PLAIN
 
@@ -212,9 +230,11 @@ class Interpreter:
         self.program.derives(self, event, frozenset((obj,)), [whole])
         return frozenset((obj,))
 
-    def save(self, value: Value, op: str, role: str, span: ir.Span, result: Value) -> None:
-        """A recorded operation keeps the memory of ``value`` for its backward."""
-        kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom) for atom in result)
+    def save(
+        self, value: Value, op: str, role: str, span: ir.Span, result: Value, keeper: Atom | None = None
+    ) -> None:
+        """A recorded operation, or perhaps the module ``keeper``, keeps the memory of ``value`` for its backward."""
+        kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom, keeper) for atom in result)
         for atom in value:
             if isinstance(atom, (Obj, Sym)):
                 for root in self.state.roots(atom):
@@ -224,12 +244,13 @@ class Interpreter:
     def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
         """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
         saved: set[tensor.Saved] = set()
-        leaf = False
+        leaf = bool(target)
         for atom in target:
+            roots = self.state.roots(atom)
+            leaf &= self.graph_of_atom(atom) == tensor.LEAF or (
+                not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
+            )
             if isinstance(atom, (Obj, Sym)):
-                roots = self.state.roots(atom)
-                leaf |= self.graph_of_atom(atom) == tensor.LEAF
-                leaf |= not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
                 for root in roots:
                     saved |= self.state.place(root).saved
                     saved |= saved_by_owner(self.state, root)
@@ -244,6 +265,25 @@ class Interpreter:
             if place is not None and isinstance(atom, Obj) and not place.graph & ~(tensor.PLAIN | tensor.CUT | tensor.OFF):
                 graph = tensor.result_of([place.graph, *graphs])
                 self.state.places[atom] = place._replace(graph=graph)
+
+
+def pads_that_leave(graph: Graph) -> frozenset[int]:
+    """The landing pads from which an exception only runs exits and leaves the body: no handler, no ``finally``."""
+    found: set[int] = set()
+    for start in {block.pad for block in graph.blocks if block.pad is not None}:
+        pending, seen = [start], {start}
+        while pending:
+            block = graph.blocks[pending.pop()]
+            if not all(isinstance(event, (ir.Exit, ir.Swallow)) for event in block.events):
+                break
+            if block.events and isinstance(block.events[0], ir.Swallow):
+                continue
+            fresh = set(block.successors) - seen
+            seen |= fresh
+            pending.extend(fresh)
+        else:
+            found.add(start)
+    return frozenset(found)
 
 
 def saved_by_owner(state: State, atom: Atom) -> frozenset[tensor.Saved]:
@@ -271,7 +311,9 @@ def copy(ip: Interpreter, e: ir.Copy) -> None:
 
 def load(ip: Interpreter, e: ir.Load) -> None:
     known = ip.state.env.get(e.name)
-    ip.set(e, known if known is not None else ip.program.free(ip.body, e.name), e.name)
+    value = known if known is not None else ip.program.free(ip.body, e.name)
+    inference.read(ip, value)
+    ip.set(e, value, e.name)
 
 
 def store(ip: Interpreter, e: ir.Store) -> None:
@@ -363,6 +405,10 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
 def make_function(ip: Interpreter, e: ir.MakeFunction) -> None:
     ip.set(e, frozenset((ip.world.fn(e.body),)), e.body.name)
     ip.program.defined(e.body, ip.body, {name: ip.value(ref) for name, ref in e.defaults})
+    if e.body.kind == "genexp":
+        marks = dict(ip.state.marks)
+        ip.program.surroundings[e.body] = marks
+        ip.recorder.calls[ip.block.index].append(LocalCall(ip.world.fn(e.body), ip.state.modes, e.span, marks=marks))
 
 
 def make_class(ip: Interpreter, e: ir.MakeClass) -> None:
@@ -383,7 +429,7 @@ def delete(ip: Interpreter, e: ir.Delete) -> None:
     if e.obj is None and e.name is not None:
         ip.state.env.pop(e.name, None)
     elif e.name == "grad":
-        calls.clear(ip, e.span, ip.value(ir.OPAQUE_REF if e.obj is None else e.obj), "grad")
+        gradients.assign(ip, e.span, ip.value(ir.OPAQUE_REF if e.obj is None else e.obj))
 
 
 def discard(ip: Interpreter, e: ir.Discard) -> None:
@@ -454,8 +500,7 @@ def return_(ip: Interpreter, e: ir.Return) -> None:
 
 
 def raise_(ip: Interpreter, e: ir.Raise) -> bool:
-    ip.raised(ip.state)
-    contexts.raised(ip, e)
+    ip.throw(ip.state)
     return False
 
 

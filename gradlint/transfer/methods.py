@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import EVAL, TRAIN
+from gradlint.domains.state import EVAL, SWALLOWS, TRAIN
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -32,7 +32,6 @@ from gradlint.torch_model import (
     backward_call,
     copying_factories,
     factory_methods,
-    grad_contexts,
     guards_itself,
     in_place_methods,
     integer_casts,
@@ -46,7 +45,7 @@ from gradlint.torch_model import (
     views,
 )
 from gradlint.torch_model.attributes import tensor_methods
-from gradlint.transfer import attributes, calls, saving
+from gradlint.transfer import attributes, by_hand, calls, gradients, inference, saving
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ if TYPE_CHECKING:
 
 SHARED = frozenset("add apply_ copy count index_select map2_ map_ name record_stream register_hook split size type where".split())
 """Names of tensor methods that other objects have as well."""
+OF_MODULES_ONLY = frozenset("parameters named_parameters named_modules named_children".split())
+"""Methods that nothing but a module has."""
 ADDS = frozenset("append appendleft add extend insert put put_nowait push update setdefault".split())
 
 
@@ -70,6 +71,8 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
         return of_container(ip, site, receiver, name)
     if isinstance(receiver, Tuple):
         return TOP
+    if isinstance(receiver, Sym) and name in OF_MODULES_ONLY and not site.args:
+        ip.program.seen_as_module.add(receiver)
     if ip.program.is_module(receiver):
         return of_module(ip, site, receiver, name)
     if ip.program.is_tensor(ip, receiver) or (isinstance(receiver, (Sym, Obj)) and name in tensor_methods() - SHARED):
@@ -94,16 +97,15 @@ def backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     )
     name = f"{label}.backward" if framework else "backward"
     if framework:
-        calls.backward(ip, site.event, site.ref(0, "loss"), name)
+        gradients.backward(ip, site.event, site.ref(0, "loss"), name)
     else:
-        ref = receiver_ref(ip, site)
-        calls.backward(ip, site.event, ref, name)
+        gradients.backward(ip, site.event, receiver_ref(ip, site), name)
     return ip.world.none
 
 
 def manual_backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """Lightning's ``self.manual_backward(loss)``."""
-    calls.backward(ip, site.event, site.ref(0, "loss"), f"{receiver.label}.manual_backward")
+    gradients.backward(ip, site.event, site.ref(0, "loss"), f"{receiver.label}.manual_backward")
     return ip.world.none
 
 
@@ -114,20 +116,24 @@ def receiver_ref(ip: Interpreter, site: Site) -> int:
 
 def step(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``optimizer.step()``, ``scaler.step(optimizer)``."""
-    if site.args and any(ip.program.is_optimizer(atom) for atom in site.args[0]):
-        calls.step(ip, site.event, site.event.args[0], site.args[0])
+    ref = site.ref(0, "optimizer")
+    given = [gradients.optimizer(ip, atom, ref) for atom in site.args[0]] if site.args else []
+    if given and None not in given:
+        gradients.step(ip, site.event, ref, frozenset(atom for atom in given if atom is not None))
         return TOP
-    if not ip.program.is_optimizer(receiver):
+    optimizer = gradients.optimizer(ip, receiver, receiver_ref(ip, site))
+    if optimizer is None:
         return None
-    for value in site.args:
-        ip.program.called_back(ip, value)
-    calls.step(ip, site.event, receiver_ref(ip, site), frozenset((receiver,)))
+    for value in site.values():
+        ip.program.run_closure(ip, site, value)
+    gradients.step(ip, site.event, receiver_ref(ip, site), frozenset((optimizer,)), bool(site.values()))
     return ip.make(site.event, RESULT, tensor.ANY)
 
 
 def zero_grad(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``optimizer.zero_grad()``, ``model.zero_grad()``."""
-    calls.clear(ip, site.event.span, frozenset((receiver,)), "zero_grad", receiver.label)
+    subject = gradients.optimizer(ip, receiver, receiver_ref(ip, site)) or receiver
+    gradients.clear(ip, site.event, frozenset((subject,)), receiver.label)
     return ip.world.none
 
 
@@ -164,67 +170,6 @@ def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     value = True if flag is None else calls.truth(flag)
     attributes.flag(ip, site.event, frozenset((receiver,)), value, "method", receiver_ref(ip, site))
     return frozenset((receiver,))
-
-
-def enter_context(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``stack.enter_context(context)``: in force until the stack is left."""
-    from gradlint.transfer import contexts, misuse, switching
-
-    if not site.args:
-        return None
-    before = ip.state.modes
-    grad = False
-    for atom in site.args[0]:
-        if isinstance(atom, contexts.Context):
-            grad = True
-            ip.state.contents[receiver] = ip.state.contents.get(receiver, frozenset()) | {atom}
-            if not grad_contexts()[atom.type].on_call:
-                ip.program.restores[atom] = before
-        misuse.entered(ip, site.event, atom)
-    ip.program.entered(site.args[0])
-    switching.push(ip, receiver, site.args[0])
-    if grad or ip.state.modes != before:
-        contexts.since(ip, site.event.span)
-    return TOP
-
-
-def enter_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``context.__enter__()``."""
-    from gradlint.transfer import contexts, switching
-
-    if not isinstance(receiver, contexts.Context):
-        return None
-    ip.program.entered(frozenset((receiver,)))
-    if not grad_contexts()[receiver.type].on_call:
-        ip.program.restores[receiver] = ip.state.modes
-    switching.switch(ip, lambda modes: contexts.effect(receiver.type, receiver.flag, modes))
-    contexts.since(ip, site.event.span)
-    ip.program.entered_by_hand.add(receiver)
-    return ip.world.none
-
-
-def exit_by_hand(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``context.__exit__(...)``."""
-    from gradlint.transfer import contexts, switching
-
-    if not isinstance(receiver, contexts.Context):
-        return None
-    restored = ip.program.restores.get(receiver, ip.state.modes)
-    switching.switch(ip, lambda modes: restored)
-    contexts.since_before(ip)
-    return ip.world.none
-
-
-def close(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``stack.close()``: leaves what the stack has entered."""
-    from gradlint.transfer import contexts
-
-    held = [atom for atom in ip.state.contents.get(receiver, ()) if isinstance(atom, contexts.Context)]
-    if not isinstance(receiver, Obj) or receiver.type != "contextlib.ExitStack" or not held:
-        return None
-    ip.state.modes = ip.program.restores[min(held, key=lambda context: context.span)]
-    contexts.since_before(ip)
-    return ip.world.none
 
 
 # -- containers --------------------------------------------------------------------------------------------
@@ -276,9 +221,7 @@ def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     if name == "state_dict":
         return frozenset((ip.world.obj(site.event, STATE_DICT, owner=receiver),))
     if name in moves():
-        if ip.state.modes == grad_mode.INFERENCE and (name != "to" or site.args or site.keywords):
-            call = f"{receiver.label or 'module'}.{name}(...)"
-            ip.recorder.note(InferenceUse(site.event.span, *ip.where(), "move", call, "the parameters"))
+        inference.moved(ip, site, receiver, name)
         return frozenset((receiver,))
     if name == "apply":
         for value in site.args:
@@ -371,6 +314,8 @@ def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
     """``tensor.add_(other)``."""
     operands = [target, *site.values()]
     saving.save_operands(ip, site.event, name, operands, target)
+    if "grad" in ip.operand(receiver_ref(ip, site)).name.split("."):
+        gradients.assign(ip, site.event.span, TOP)
     ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
     result = ip.operate(site.event, name.rstrip("_"), operands)
     after = calls.edited(ip, site.event, target, result)
@@ -404,10 +349,11 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "train": train,
     "eval": eval_,
     "requires_grad_": requires_grad_,
-    "enter_context": enter_context,
-    "close": close,
-    "__enter__": enter_by_hand,
-    "__exit__": exit_by_hand,
+    "enter_context": by_hand.enter_context,
+    "callback": by_hand.callback,
+    "close": by_hand.close,
+    "__enter__": by_hand.enter,
+    "__exit__": by_hand.leave,
     "register_hook": register_hook,
     "register_post_accumulate_grad_hook": register_hook,
     "items": state_values,

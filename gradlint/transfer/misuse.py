@@ -42,11 +42,15 @@ def check_argument(ip: Interpreter, event: ir.Call, name: str, given: Value) -> 
     """Note an argument that is not a bool for certain, or that the context does not take; true if it is fine."""
     if not all(is_no_bool(ip, atom) for atom in given) and grad_contexts()[name].mode == "argument":
         return True
-    only = next(iter(given)) if len(given) == 1 else None
-    shown = repr(only.value) if isinstance(only, Literal) else written(ip, event)
     form = "argument" if grad_contexts()[name].mode == "argument" else "wraps"
-    ip.recorder.note(ContextMisuse(event.span, *ip.where(), form, name, shown))
+    ip.recorder.note(ContextMisuse(event.span, *ip.where(), form, name, shown(ip, event, given)))
     return False
+
+
+def shown(ip: Interpreter, event: ir.Call, given: Value) -> str:
+    """An argument as a message shows it: the constant that it is, or how the source writes it."""
+    only = next(iter(given)) if len(given) == 1 else None
+    return repr(only.value) if isinstance(only, Literal) else written(ip, event)
 
 
 def is_no_bool(ip: Interpreter, atom: Atom) -> bool:

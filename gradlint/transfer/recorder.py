@@ -6,14 +6,14 @@ each visit replaces what the block's earlier ones had recorded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from gradlint.facts import Backward, Happening
 
 if TYPE_CHECKING:
-    from gradlint.domains.values import Cls, Context, Fn
+    from gradlint.domains.values import Atom, Cls, Context, Fn
     from gradlint.ir.events import Span
 
 H = TypeVar("H", bound=Happening)
@@ -21,11 +21,15 @@ H = TypeVar("H", bound=Happening)
 
 @dataclass(frozen=True, slots=True)
 class LocalCall:
-    """A call of a function of this file: by whom it matters not, but in which modes. ``span`` is the call."""
+    """A call of a function of this file: ``modes`` are those around the call, ``span`` is where it stands."""
 
     fn: Fn
     modes: int
     span: Span
+    marks: Mapping[Atom, int] = field(default_factory=dict)
+    """What is known of the modules' modes there."""
+    inside: bool = False
+    """Something around the call has set the grad mode and will restore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,11 @@ class Recorder:
             known = found.get(key)
             found[key] = backward if known is None else known.joined(backward)
         return list(found.values())
+
+    def in_order(self) -> Iterator[Happening]:
+        """Everything, block after block: what a path runs first comes first, but for loops."""
+        for block in sorted(self.happenings):
+            yield from self.happenings[block]
 
     def probed(self) -> Iterator[tuple[Span, int]]:
         """Every probe with the modes in force."""

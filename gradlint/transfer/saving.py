@@ -40,6 +40,11 @@ def kinds(ip: Interpreter, operands: list[Value]) -> str:
     return "".join(letters)
 
 
+def older(ip: Interpreter, operand: Value, result: Value) -> Value:
+    """The operand without what the same place of the program has just made anew: in a loop that is another object."""
+    return frozenset(atom for atom in operand if not ip.state.roots(atom) & result)
+
+
 def save(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Value) -> None:
     """Note which operands, and whether the result, the operation ``op`` keeps; nothing if it records nothing."""
     if not ip.state.modes & grad_mode.RECORDS:
@@ -50,7 +55,7 @@ def save(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Va
         return
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(operands):
-            ip.save(operands[index], op, "input", event.span, result)
+            ip.save(older(ip, operands[index], result), op, "input", event.span, result)
     if 0 in row.saved_outputs(on_graph):
         ip.save(result, op, "output", event.span, result)
 
@@ -92,7 +97,7 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     name = module.type.rpartition(".")[2]
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(site.args):
-            ip.save(site.args[index], name, "input", site.event.span, result)
+            ip.save(older(ip, site.args[index], result), name, "input", site.event.span, result)
         elif index == PARAMETERS:
             ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
     if 0 in row.saved_outputs(on_graph):
@@ -100,11 +105,11 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
 
 
 def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
-    """A module of which nothing is known but that it trains: it surely keeps its parameters or its input."""
+    """A module of which little is known but that it trains: it keeps its parameters, and perhaps its input."""
     if not ip.program.trainable(ip, module) or ip.program.is_free_of_parameters(module):
         return
     name = module.label or "the module"
-    ip.save(site.args[0], name, "input", site.event.span, result)
+    ip.save(older(ip, site.args[0], result), name, "input", site.event.span, result, module)
     ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
 
 

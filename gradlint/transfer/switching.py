@@ -151,8 +151,10 @@ def push(ip: Interpreter, stack: Atom, context: Value) -> None:
     state.modes = inside
     current = state.kept.get(region)
     if held and current is not None:
-        plain = region == ip.block.regions[-1] and not any(isinstance(atom, Obj) and atom.cls for atom in context)
-        plain = plain and all(ip.program.generator_of(atom) is None for atom in context)
-        state.held[region] = state.held.get(region, 0) | (current if plain else held)
+        if region == ip.block.regions[-1]:
+            plain = all(isinstance(atom, Context) or atom.cls is None for atom in context if isinstance(atom, Obj))
+            plain = plain and all(ip.program.generator_of(atom) is None for atom in context)
+            held = current if plain else entry_of(ip, context, current).held
+        state.held[region] = state.held.get(region, 0) | held
         if not kept:
             del state.kept[region]

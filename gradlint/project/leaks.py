@@ -1,0 +1,165 @@
+"""Grad modes that a body sets and that some path carries out of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradlint.domains import grad_mode
+from gradlint.domains.state import State
+from gradlint.facts import Leak, Modes, ModuleMode
+from gradlint.flow.solver import solve
+from gradlint.ir import events as ir
+from gradlint.project.summaries import Run
+from gradlint.transfer.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+
+HALF = re.compile(
+    r"^(?:__a?enter__|__a?exit__|on_\w+|set[uU]p\w*|tear[dD]own\w*|(?:before|after|begin|end|start|stop|enter|exit)_\w+)$"
+)
+"""Names of methods that are one half of a pair, the other half of which sets the mode back."""
+WORDS = {grad_mode.ON: "on", grad_mode.OFF: "off", grad_mode.INFERENCE: "off"}
+
+
+class Way(NamedTuple):
+    """One way out of a body: in words, with the modes there, where each was set, and the place."""
+
+    words: str
+    modes: int
+    since: dict[int, ir.Span]
+    left: ir.Span
+
+
+def leaks(program: Program, run: Run, entry: int) -> Iterator[Leak]:
+    """The modes that ``run.body``, which is entered in the modes ``entry``, leaves behind."""
+    body = run.body
+    if not run.setters or is_exempt(program, body, run):
+        return
+    found: set[ir.Span] = set()
+    for mode in starts(program, run, entry):
+        solved = program.run(body, mode)
+        if solved is None or not solved.complete:
+            continue
+        for way in ways_out(program, solved):
+            for left in grad_mode.each(way.modes & leaking(body, mode)):
+                span = way.since.get(left)
+                if span is not None and span in run.setters and span not in found:
+                    found.add(span)
+                    yield leak(run, span, left, way)
+
+
+def leaking(body: Body, entry: int) -> int:
+    """The modes that must not be left behind: gradients off where they were not, or on under a caller without them."""
+    if grad_mode.never_records(entry):
+        return grad_mode.ON if body.kind != "module" else 0
+    return grad_mode.NO_GRAPH
+
+
+def starts(program: Program, run: Run, entry: int) -> Iterator[int]:
+    """The modes from which to look: the unknown caller's, and off if a caller turns gradients off around the call."""
+    if not grad_mode.never_records(entry) and not is_half(run.body, run):
+        yield grad_mode.INHERITED
+    calls = (call for caller in program.runs.values() if caller is not None for call in caller.recorder.local_calls())
+    if any(call.fn.body is run.body and call.inside and grad_mode.never_records(call.modes) for call in calls):
+        yield grad_mode.OFF
+
+
+def leak(run: Run, span: ir.Span, mode: int, way: Way) -> Leak:
+    """The finding's facts."""
+    name, call = run.setters[span]
+    instead = "torch.enable_grad()" if mode == grad_mode.ON else "torch.no_grad()"
+    if mode == grad_mode.INFERENCE:
+        instead = "torch.inference_mode()"
+    context = instead if call.endswith(("(False)", "(True)", "__enter__()")) else f"{name}(...)"
+    words = "for the rest of the caller's block" if mode == grad_mode.ON else way.words
+    return Leak(span, Modes(mode, {mode: span}), (), 0, context, call, words, way.left, WORDS[mode])
+
+
+# -- ways out ----------------------------------------------------------------------------------------------
+
+
+def ways_out(program: Program, run: Run) -> Iterator[Way]:
+    """How a body ends: normally, and by exceptions that it raises itself. All others leak only where they are caught."""
+    body = run.body
+    words = f"when `{body.name}` returns" if body.kind != "module" else "in every program that imports this module"
+    for block, modes in sorted(run.ends.items()):
+        yield Way(words, modes, run.since, last_span(run, block))
+    raised = explicitly_raised(program, run)
+    if raised is not None:
+        spans = [event.span for block in body.graph.blocks for event in block.events if isinstance(event, ir.Raise)]
+        yield Way(f"when `{body.name or 'the module'}` raises", raised.modes, raised.since, max(spans))
+
+
+def last_span(run: Run, block: int) -> ir.Span:
+    """Where a block that leads out of the body ends."""
+    events = run.body.graph.blocks[block].events
+    line, column = run.body.span[2:]
+    return events[-1].span if events else (line, column, line, column)
+
+
+def explicitly_raised(program: Program, run: Run) -> State | None:
+    """The state in which ``raise`` statements leave the body, if they do."""
+    body = run.body
+    if not any(isinstance(event, ir.Raise) for block in body.graph.blocks for event in block.events):
+        return None
+    interpreter = Interpreter(program, body, Run(body, run.entry))
+    interpreter.only_explicit = True
+    state = State(run.entry)
+    program.preset(body, state)
+    solution = solve(body.graph.blocks, state, interpreter.transfer, budget=200 + 40 * len(body.graph.blocks))
+    return None if solution is None else solution.before[body.graph.raised]
+
+
+# -- exemptions --------------------------------------------------------------------------------------------
+
+
+def is_exempt(program: Program, body: Body, run: Run) -> bool:
+    """Whether a decorator restores the mode, or nothing runs after the body."""
+    fn = program.functions.get(body)
+    if fn is not None and fn.wrappers and not body.is_async:
+        return True
+    return is_script(body, run) if body.kind == "module" else is_main(program, body)
+
+
+def is_half(body: Body, run: Run) -> bool:
+    """Whether others restore what the body sets: it is half of a protocol, or its callers use it as a statement."""
+    return body.kind != "module" and (HALF.match(body.name) is not None or only_sets(run))
+
+
+def only_sets(run: Run) -> bool:
+    """Whether a body does nothing but switch modes."""
+    known = {*run.setters, *(happening.span for happening in run.recorder.all(ModuleMode))}
+    calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    return all(call.span in known for call in calls)
+
+
+def is_main(program: Program, body: Body) -> bool:
+    """Whether only the top level of a script calls the function."""
+    callers = {
+        run.body
+        for run in program.runs.values()
+        if run is not None and any(call.fn.body is body for call in run.recorder.local_calls())
+    }
+    module = program.runs.get((program.module, grad_mode.INHERITED))
+    return callers == {program.module} and module is not None and is_script(program.module, module)
+
+
+def is_script(module: Body, run: Run) -> bool:
+    """Whether a module does work when it runs: it has a ``__main__`` guard, a loop, or calls for their effect."""
+    if module.graph.loops:
+        return True
+    calls: dict[ir.Ref, ir.Span] = {}
+    for block in module.graph.blocks:
+        for event in block.events:
+            if isinstance(event, ir.Load) and event.name == "__name__":
+                return True
+            if isinstance(event, ir.Call):
+                calls[event.dst] = event.span
+            if isinstance(event, ir.Discard) and calls.get(event.src, event.span) not in run.setters:
+                if event.src in calls:
+                    return True
+    return False

@@ -1,0 +1,103 @@
+"""Gradients that a step applies although they hold more than the last backward: nothing cleared them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Uncleared
+from gradlint.project.conditions import Conditions
+from gradlint.project.protocol import Op, Protocol, optimizers
+
+if TYPE_CHECKING:
+    from gradlint.domains.values import Value
+
+
+def uncleared(protocol: Protocol) -> Iterator[Uncleared]:
+    """Yield the backward passes of loops whose gradients are never cleared, each once, in source order."""
+    found: dict[object, Uncleared] = {}
+    groups: set[tuple[int, Value]] = set()
+    conditions = Conditions(protocol)
+    for loop, backward, step in pairs(protocol):
+        clears = [op for op in protocol.ops if loop in op.what.loops and may_clear(protocol, op, step)]
+        serving = [op for op in clears if serves(protocol, conditions, op, backward, step, loop)]
+        if not serving:
+            group = (loop, optimizers(step))
+            fact = made(backward, step, "the iterations before", outside(protocol, step, loop))
+            if group not in groups:
+                found.setdefault(fact.span, fact)
+            groups.add(group)
+        elif (other := polluting(protocol, backward, step, loop, clears)) is not None:
+            assert isinstance(other.what, Backward)
+            reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
+            fact = made(backward, step, f"`{other.what.call}`", reasons)
+            found.setdefault(fact.span, fact)
+    yield from sorted(found.values(), key=lambda fact: fact.span)
+
+
+def pairs(protocol: Protocol) -> Iterator[tuple[int, Op, Op]]:
+    """The backward passes with the steps that apply them, and the innermost loop around both."""
+    for backward in protocol.backwards:
+        for step in protocol.steps:
+            loop = protocol.common_loop(backward, step)
+            if loop is None or not optimizers(step) or protocol.renewed(step, loop):
+                continue
+            if protocol.feeds(backward, step, loop):
+                yield loop, backward, step
+
+
+def may_clear(protocol: Protocol, op: Op, step: Op) -> bool:
+    """Whether ``op`` may clear what ``step`` applies."""
+    if isinstance(op.what, Touch) and not op.what.clears:
+        return False
+    return protocol.clears(op, step) is not False
+
+
+def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, step: Op, loop: int) -> bool:
+    """Whether a clear runs in the iterations of the pair: in no other branch, and not in the first one only."""
+    near = any(
+        protocol.leads(a, b, loop) for a, b in ((op, backward), (backward, op), (op, step), (step, op))
+    )
+    return near and not conditions.only_first(op, step, loop)
+
+
+def polluting(protocol: Protocol, backward: Op, step: Op, loop: int, clears: list[Op]) -> Op | None:
+    """The pass of another player, between the clear and ``backward``, that leaves gradients in this one."""
+    owned = {module for atom in optimizers(step) for module in protocol.program.owners.get(atom) or ()}
+    if not owned:
+        return None
+    for _, other, others_step in pairs(protocol):
+        if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:
+            continue
+        first = protocol.leads(other, others_step, loop) and protocol.leads(others_step, backward, loop)
+        kept = not any(
+            protocol.leads(other, op, loop) and protocol.leads(op, backward, loop) for op in clears
+        )
+        if first and kept and not protocol.leads(other, step, loop, [backward]):
+            return other
+    return None
+
+
+def outside(protocol: Protocol, step: Op, loop: int) -> Reasons:
+    """The calls that clear these gradients in vain."""
+    inside = "cleared here, on another path"
+    return tuple(
+        (op.what.span, inside if loop in op.what.loops else "cleared here, outside of the loop")
+        for op in protocol.ops
+        if isinstance(op.what, Clear) and protocol.clears(op, step)
+    )
+
+
+def made(backward: Op, step: Op, source: str, reasons: Reasons) -> Uncleared:
+    """The fact about one pair."""
+    assert isinstance(backward.what, Backward)
+    assert isinstance(step.what, Step)
+    applied = (step.what.origin or step.what.span, "applied here")
+    return Uncleared(
+        backward.what.origin or backward.what.span,
+        backward.what.call,
+        step.what.call,
+        step.what.optimizer.name or "optimizer",
+        source,
+        (*reasons, applied),
+    )

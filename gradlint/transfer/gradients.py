@@ -1,0 +1,109 @@
+"""The life of gradients: backward fills them, a step applies them, and something clears them in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode
+from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Atom, Obj, Sym, Unknown, Value
+from gradlint.facts import Backward, Clear, InferenceUse, Step, Touch
+from gradlint.ir import events as ir
+from gradlint.torch_model import roles
+
+if TYPE_CHECKING:
+    from gradlint.transfer.calls import Site
+    from gradlint.transfer.interpreter import Interpreter
+
+
+def written(ip: Interpreter, event: ir.Call) -> str:
+    """The call as the source has it, with dots for what is no name."""
+    label = ip.labels[event.func] if event.func >= 0 else ""
+    arguments = [ip.labels[ref] if ref >= 0 and ip.labels[ref] else "..." for ref in event.args]
+    shown = ", ".join(arguments) if not event.keywords else "..."
+    return f"{label}({shown})"
+
+
+def backward(ip: Interpreter, event: ir.Call, target: ir.Ref, how: str) -> None:
+    """A backward pass from ``target``: gradients fill up, saved tensors are freed."""
+    inputs = any(name == "inputs" for name, _ in event.keywords)
+    note_backward(ip, Backward(event.span, *ip.where(), ip.operand(target), how, written(ip, event), inputs))
+
+
+def note_backward(ip: Interpreter, happening: Backward) -> None:
+    """Record a backward pass, of this body or of a function that it calls."""
+    ip.recorder.note(happening)
+    if ip.state.modes == grad_mode.INFERENCE and not happening.target.off_graph:
+        call = f"{happening.how}(...)"
+        ip.recorder.note(InferenceUse(happening.span, *ip.where(), "backward", call, "the gradients"))
+    for atom, place in ip.state.places.items():
+        if place.saved:
+            ip.state.places[atom] = place._replace(saved=frozenset())
+
+
+def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref, value: Value, closure: bool = False) -> None:
+    """An optimizer's step; ``closure`` tells that it runs forward and backward itself."""
+    operand = ip.describe(value, ip.operand(optimizer).name, event.span)
+    note_step(ip, Step(event.span, *ip.where(), operand, written(ip, event), closure, operand.name))
+
+
+def note_step(ip: Interpreter, happening: Step) -> None:
+    """Record a step, of this body or of a function that it calls."""
+    ip.recorder.note(happening)
+    if ip.state.modes == grad_mode.INFERENCE:
+        call = f"{happening.optimizer.name}.step()"
+        ip.recorder.note(InferenceUse(happening.span, *ip.where(), "step", call, "the state of the optimizer"))
+
+
+def clear(ip: Interpreter, event: ir.Call, subject: Value, name: str) -> None:
+    """``subject.zero_grad()``."""
+    ip.recorder.note(Clear(event.span, *ip.where(), ip.describe(subject, name, event.span), written(ip, event)))
+
+
+def assign(ip: Interpreter, span: ir.Span, subject: Value) -> None:
+    """A gradient is set, deleted or zeroed by hand: whatever else has this parameter may be meant as well."""
+    ip.recorder.note(Touch(span, *ip.where(), ip.describe(subject, "", span), True))
+
+
+def read(ip: Interpreter, span: ir.Span, subject: Value) -> None:
+    """Somebody looks at a gradient, and may keep it."""
+    ip.recorder.note(Touch(span, *ip.where(), ip.describe(subject, "", span), False))
+
+
+def pass_on(ip: Interpreter, site: Site) -> None:
+    """Code out of sight gets an optimizer, a module or parameters, or its name says that it clears gradients."""
+    func = site.event.func
+    label = ip.labels[func] if func >= 0 else ""
+    name = label.rpartition(".")[2]
+    if roles.CLEARS.search(name):
+        assign(ip, site.event.span, TOP)
+        return
+    given = [(ip.receivers[func], ip.value(ip.receivers[func]))] if func in ip.receivers else []
+    given += zip(site.event.args, site.args, strict=True)
+    given += [(ref, site.keywords[keyword or "**"]) for keyword, ref in site.event.keywords]
+    handed = frozenset(atom for ref, value in given for atom in value if optimizer(ip, atom, ref) is not None)
+    if handed:
+        may_clear = not roles.KEEPS_GRADIENTS.search(name)
+        ip.recorder.note(Touch(site.event.span, *ip.where(), ip.describe(handed, "", site.event.span), may_clear))
+    elif any(holds_gradients(ip, atom) for value in site.values() for atom in value):
+        ip.recorder.note(Touch(site.event.span, *ip.where(), ip.describe(TOP, "", site.event.span), False))
+
+
+def holds_gradients(ip: Interpreter, atom: Atom) -> bool:
+    """Whether gradients can be reached from an argument: a module, parameters, an iterator over them."""
+    if isinstance(atom, Obj) and atom.type in (PARAMETER, GRAD):
+        return True
+    if isinstance(atom, Obj) and atom.type == ITERATOR:
+        return any(isinstance(item, Obj) and item.type == PARAMETER for item in ip.state.contents.get(atom, ()))
+    return ip.program.is_module(atom)
+
+
+def optimizer(ip: Interpreter, atom: Atom, ref: ir.Ref) -> Atom | None:
+    """The optimizer that ``atom`` is, for certain or by the name of its variable; None if it is none."""
+    if ip.program.is_optimizer(atom):
+        return atom
+    name = ip.labels[ref] if ref >= 0 else ""
+    if not roles.OPTIMIZER.search(name) or roles.SCHEDULER.search(name):
+        return None
+    if isinstance(atom, Unknown):
+        return ip.world.sym(ip.body, name)
+    return atom if isinstance(atom, Sym) or (isinstance(atom, Obj) and atom.type == RESULT) else None

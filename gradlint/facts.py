@@ -7,7 +7,6 @@ explain them. A rule reads these lists, compares, and words the finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -148,7 +147,8 @@ class Backward(Happening):
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""
-        target = replace(self.target, graph=self.target.graph | other.target.graph, atoms=self.target.atoms | other.target.atoms)
+        here, there = self.target, other.target
+        target = replace(here, graph=here.graph | there.graph, atoms=here.atoms | there.atoms)
         return replace(self, target=target, modes=Modes(self.modes.bits | other.modes.bits, self.modes.since))
 
 
@@ -254,7 +254,7 @@ class Leak(Happening):
 
 @dataclass(frozen=True, slots=True)
 class Suspension(Happening):
-    """The body is suspended inside a grad-mode ``with``. ``kind``: ``yield``, ``await``, ``async for``, ``async with``."""
+    """The body is suspended inside a grad-mode ``with``, by ``yield``, ``await``, ``async for`` or ``async with``."""
 
     kind: str
     context: str
@@ -335,6 +335,24 @@ class Keep(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class IdleForward(Happening):
+    """A forward records a graph that nobody walks back; ``reason`` says in words what tells so."""
+
+    call: str
+    reason: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class KeptGraph(Happening):
+    """``store`` keeps, in every iteration, another graph that nobody walks back: that of ``target``."""
+
+    store: str
+    target: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
 class LostFreeze:
     """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is."""
 
@@ -372,6 +390,10 @@ class Facts:
     writes: list[AttributeWrite] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
     keeps: list[Keep] = field(default_factory=list)
+    idle_forwards: list[IdleForward] = field(default_factory=list)
+    """Forwards for evaluation, inference or targets that record a graph for nobody."""
+    kept_graphs: list[KeptGraph] = field(default_factory=list)
+    """Stores that keep such graphs alive across iterations."""
     lost_freezes: list[LostFreeze] = field(default_factory=list)
     """Freezes that freeze nothing: an attribute of a module, a flag on a detached alias, one undone at once."""
     misspelt: list[LostFreeze] = field(default_factory=list)

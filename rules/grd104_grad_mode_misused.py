@@ -139,5 +139,6 @@ class GradModeMisused(Rule):
         for misuse in facts.misuses:
             if misuse.form in WORDS:
                 what = WORDS[misuse.form].format(detail=misuse.detail)
-                instead = f"{misuse.context}(True)" if "argument" in misuse.form else f"{misuse.context}()"
+                needs = misuse.context.endswith("set_grad_enabled") or "argument" in misuse.form
+                instead = f"{misuse.context}(True)` or `{misuse.context}(False)" if needs else f"{misuse.context}()"
                 yield self.finding(misuse.span, call=misuse.shown, what=what, instead=instead)

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -117,31 +118,6 @@ def entering(mode: str) -> Iterator[None]:
         yield
 
 
-def observe(text: str, function: str, entry: str, seed: int, runs: int) -> Observed:
-    """Run ``function`` of the module ``runs`` times from grad mode ``entry``: how often each probe saw each mode."""
-    names: dict[str, Any] = {}
-    exec(compile(text, "<program>", "exec"), names)
-    choices = Choices(seed)
-    for _ in range(runs):
-        choices.begin()
-        with entering(entry):
-            try:
-                names[function](choices, choices.may_raise, choices.probe)
-            except ERRORS:
-                continue
-    return choices.seen
-
-
-def observe_enough(
-    text: str, function: str, entry: str, seed: int, runs: int, said: dict[int, frozenset[str]]
-) -> Observed:
-    """`observe`, and once more for longer where something that was revealed has not shown."""
-    seen = observe(text, function, entry, seed, runs)
-    if all(len(seen[line]) == len(modes) or seen[line].total() < ENOUGH for line, modes in said.items()):
-        return seen
-    return observe(text, function, entry, seed, runs * PATIENCE)
-
-
 # -- comparing -----------------------------------------------------------------------------------------------
 
 
@@ -199,34 +175,69 @@ class Tally:
                 self.imprecise.append(verdict)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One way to run a program: the text of the module, what to call, and in which mode."""
+
+    name: str
+    text: str
+    function: str
+    mode: str
+
+
+def entries(seed: int) -> list[Entry]:
+    """The ways to run program ``seed``."""
+    text = write(seed)
+    alone = [Entry(mode, text, "program", mode) for mode in ("ON", "OFF")]
+    return alone + [Entry(f"called in {mode}", with_caller(text, mode), "caller", "ON") for mode in CALLERS]
+
+
+def observe(entry: Entry, seed: int, runs: int) -> Observed:
+    """Run a program ``runs`` times: how often each probe saw each mode."""
+    names: dict[str, Any] = {}
+    exec(compile(entry.text, "<program>", "exec"), names)
+    choices = Choices(seed)
+    for _ in range(runs):
+        choices.begin()
+        with entering(entry.mode):
+            try:
+                names[entry.function](choices, choices.may_raise, choices.probe)
+            except ERRORS:
+                continue
+    return choices.seen
+
+
 def revealed(text: str) -> dict[int, frozenset[str]]:
     """The modes that the analysis gives, by line."""
     return {line: frozenset(modes) for line, modes in reveal(text)}
 
 
+@cache
+def observations(seed: int, runs: int) -> list[Observed]:
+    """What torch shows in each entry; longer runs where something that is revealed has not shown."""
+    found = []
+    for entry in entries(seed):
+        seen = observe(entry, seed, runs)
+        said = revealed(entry.text)
+        if any(len(seen[line]) != len(modes) and seen[line].total() >= ENOUGH for line, modes in said.items()):
+            seen = observe(entry, seed, runs * PATIENCE)
+        found.append(seen)
+    return found
+
+
 def check(seed: int, runs: int = RUNS) -> Iterator[Verdict]:
     """Compare torch and the analysis at every probe of program ``seed``, from every entry."""
-    text = write(seed)
-    said = revealed(text)
-    for entry in ("ON", "OFF"):
-        seen = observe_enough(text, "program", entry, seed, runs, said)
-        yield from verdicts(said, seen, seed, entry, entry)
-    for entry in CALLERS:
-        called = with_caller(text, entry)
-        said = revealed(called)
-        seen = observe_enough(called, "caller", "ON", seed, runs, said)
-        yield from verdicts(said, seen, seed, "ON", f"called in {entry}")
+    for entry, seen in zip(entries(seed), observations(seed, runs), strict=True):
+        yield from verdicts(revealed(entry.text), seen, seed, entry)
 
 
-def verdicts(
-    said: dict[int, frozenset[str]], seen: Observed, seed: int, inherited: str, entry: str
-) -> Iterator[Verdict]:
+def verdicts(said: dict[int, frozenset[str]], seen: Observed, seed: int, entry: Entry) -> Iterator[Verdict]:
     """Compare what is revealed with what was seen, at every probe."""
     for line in sorted(said.keys() | seen.keys()):
         modes = said.get(line, frozenset())
         if "INHERITED" in modes:
-            modes = modes - {"INHERITED"} | {inherited}
-        yield Verdict(seed, entry, line, modes, seen[line])
+            modes = modes - {"INHERITED"} | {entry.mode}
+        yield Verdict(seed, entry.name, line, modes, seen[line])
 
 
 def tally(seeds: range, runs: int = RUNS) -> Tally:

@@ -56,11 +56,11 @@ SWITCHES = (
 )
 MANAGERS = (
     "with torch.no_grad():\n    yield",
-    "with torch.enable_grad():\n    reveal_grad_mode()\n    yield 1\n    reveal_grad_mode()",
+    "with torch.enable_grad():\n    reveal_grad_mode()\n    yield 1",
     "yield",
     "before = torch.is_grad_enabled()\ntorch.set_grad_enabled(False)\ntry:\n    yield\nfinally:\n"
     "    torch.set_grad_enabled(before)\n    reveal_grad_mode()",
-    "if c():\n    with torch.inference_mode():\n        yield\nelse:\n    yield\nreveal_grad_mode()",
+    "if c():\n    with torch.inference_mode():\n        yield\nelse:\n    yield",
     "with torch.set_grad_enabled(c()):\n    maybe_raise()\n    yield",
 )
 HANDLERS = (
@@ -98,7 +98,7 @@ class Writer:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.budget = self.random.randint(5, 16)
+        self.budget = self.random.randint(6, 18)
         self.names = 0
         self.header = self.random.choice(HEADERS)
         self.contexts = list(CONTEXTS)
@@ -146,11 +146,13 @@ class Writer:
         kinds = ["simple"] * 3 + ["jump"]
         if self.callables:
             kinds += ["call"] * 4
+        if scope.in_loop:
+            kinds += ["jump"] * 3
         if scope.stack:
             kinds += ["push"] * 4
         if scope.depth > 0 and self.budget > 0:
-            kinds += ["with"] * 7 + ["attempt"] * 4 + ["branch"] * 3 + ["loop"] * 3
-            kinds += ["function"] * 4 + ["stack", "suppress", "stored", "manager", "klass"]
+            kinds += ["with"] * 7 + ["attempt"] * 5 + ["branch"] * 2 + ["loop"] * 4 + ["function"] * 4
+            kinds += ["stack", "stack", "suppress", "suppress", "stored", "manager", "klass"]
         getattr(self, f"write_{self.random.choice(kinds)}")(scope)
 
     # -- one line ------------------------------------------------------------------------------------------
@@ -161,7 +163,7 @@ class Writer:
     def write_jump(self, scope: Scope) -> None:
         jumps = ["return", "raise c.error()", "raise c.error()"]
         if scope.in_loop:
-            jumps += ["break", "continue"] * 2
+            jumps += ["break", "continue"] * 4
         self.add(scope.indent, f"if {self.test()}:")
         if self.chance(0.5):
             self.statement(Scope(scope.indent + 1, 0, scope.in_loop, scope.in_function, scope.stack))

@@ -23,6 +23,7 @@ from gradlint.torch_model import (
     aliases,
     canonical,
     grad_contexts,
+    idle_contexts,
     mode_queries,
     neutral_contexts,
     suppressing_contexts,
@@ -223,6 +224,11 @@ def test_neutral_contexts_exist() -> None:
 
 def test_no_context_is_both_neutral_and_a_switch() -> None:
     assert not neutral_contexts() & grad_contexts().keys()
+
+
+def test_idle_contexts_are_neutral_ones_of_torch() -> None:
+    assert idle_contexts() <= neutral_contexts()
+    assert all(name.startswith("torch.") for name in idle_contexts())
 
 
 def test_suppressing_contexts_swallow() -> None:

@@ -197,7 +197,7 @@ class World:
     def _intern(self, key: tuple[object, ...], make: type[Atom], *fields: object) -> Atom:
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = make(*fields)  # type: ignore[call-arg]
+            known = self._known[key] = make(*fields)
         return known
 
     def api(self, name: str) -> Api:

@@ -31,7 +31,7 @@ from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.program import Program
 from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
-from gradlint.project.uncleared import uncleared
+from gradlint.project.uncleared import loops_around_steps, uncleared
 from gradlint.project.wiped import wiped
 
 Crash = Callable[[Body, Exception], None]
@@ -60,7 +60,7 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
                 raise
             program.runs[(body, grad_mode.INHERITED)] = None
             on_crash(body, error)
-    for body in forwards_with_in_place_layers(program):
+    for body in (*forwards_with_in_place_layers(program), *loops_around_steps(program, bodies(module))):
         if body not in solved:
             program.run(body, first_entry(program, body))
             solved.append(body)
@@ -119,7 +119,7 @@ def edits(program: Program, run: Run) -> Iterator[Edit]:
         yield replace(edit, backwarded=bool(following))
 
 
-def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Facts]:
+def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Evaluation) -> Iterator[Facts]:
     """The facts of one body that is entered in the modes ``entry``."""
     run = program.run(body, entry)
     if run is None or not run.complete:
@@ -145,6 +145,8 @@ def facts_of(program: Program, body: Body, path: str, entry: int) -> Iterator[Fa
         writes=recorder.all(AttributeWrite),
         edits=list(edits(program, run)),
         keeps=recorder.all(Keep),
+        idle_forwards=evaluation.idle.get(body, []),
+        kept_graphs=evaluation.kept.get(body, []),
         lost_freezes=list(freezes.lost(program, run)),
         misspelt=list(freezes.misspelt(program, run)),
         is_context_manager=generators.is_context_manager(program, body),

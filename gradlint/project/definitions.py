@@ -60,6 +60,7 @@ class Definitions:
         self.stores: dict[str, list[ir.Store]] = {}
         self.calls: dict[ir.Span, ir.Call] = {}
         self.attributes: list[ir.Attr] = []
+        self.enters: list[ir.Enter] = []
         for block in body.graph.blocks:
             for event in block.events:
                 self._enter(block, event)
@@ -82,6 +83,8 @@ class Definitions:
             self.calls.setdefault(event.span, event)
         elif isinstance(event, ir.Attr):
             self.attributes.append(event)
+        elif isinstance(event, ir.Enter):
+            self.enters.append(event)
 
     @property
     def loads_of_interest(self) -> bool:

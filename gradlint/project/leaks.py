@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import State
+from gradlint.domains.values import Obj
 from gradlint.facts import Leak, Modes, ModuleMode
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
 
 HALF = re.compile(
-    r"^(?:__a?enter__|__a?exit__|on_\w+|set[uU]p\w*|tear[dD]own\w*|(?:before|after|begin|end|start|stop|enter|exit)_\w+)$"
+    r"^(?:__a?enter__|__a?exit__|on_\w+|set[uU]p\w*|tear[dD]own\w*|(?:before|after|begin|end|start|stop|enter|exit|pause|resume)(?:_\w+)?)$"
 )
 """Names of methods that are one half of a pair, the other half of which sets the mode back."""
+INSTEAD = {
+    grad_mode.ON: "torch.enable_grad()",
+    grad_mode.OFF: "torch.no_grad()",
+    grad_mode.INFERENCE: "torch.inference_mode()",
+}
 WORDS = {grad_mode.ON: "on", grad_mode.OFF: "off", grad_mode.INFERENCE: "off"}
 
 
@@ -35,7 +41,11 @@ class Way(NamedTuple):
 
 
 def leaks(program: Program, run: Run, entry: int) -> Iterator[Leak]:
-    """The modes that ``run.body``, which is entered in the modes ``entry``, leaves behind."""
+    """The modes that ``run.body``, which is entered in the modes ``entry``, leaves behind.
+
+    Whoever passes the mode in knows what to do about it: ``set_grad_enabled(flag)`` with a flag from outside counts
+    only where it undoes what a caller has set.
+    """
     body = run.body
     if not run.setters or is_exempt(program, body, run):
         return
@@ -47,7 +57,8 @@ def leaks(program: Program, run: Run, entry: int) -> Iterator[Leak]:
         for way in ways_out(program, solved):
             for left in grad_mode.each(way.modes & leaking(body, mode)):
                 span = way.since.get(left)
-                if span is not None and span in run.setters and span not in found:
+                setter = run.setters.get(span) if span is not None and span not in found else None
+                if span is not None and setter is not None and (left == grad_mode.ON or not setter.outside):
                     found.add(span)
                     yield leak(run, span, left, way)
 
@@ -60,9 +71,9 @@ def leaking(body: Body, entry: int) -> int:
 
 
 def starts(program: Program, run: Run, entry: int) -> Iterator[int]:
-    """The modes from which to look: the unknown caller's, and off if a caller turns gradients off around the call."""
-    if not grad_mode.never_records(entry) and not is_half(run.body, run):
-        yield grad_mode.INHERITED
+    """The modes from which to look: on, as it mostly is, and off if a caller turns gradients off around the call."""
+    if not grad_mode.never_records(entry) and not is_half(program, run):
+        yield grad_mode.INHERITED if run.body.kind == "module" else grad_mode.ON
     calls = (call for caller in program.runs.values() if caller is not None for call in caller.recorder.local_calls())
     if any(call.fn.body is run.body and call.inside and grad_mode.never_records(call.modes) for call in calls):
         yield grad_mode.OFF
@@ -70,10 +81,10 @@ def starts(program: Program, run: Run, entry: int) -> Iterator[int]:
 
 def leak(run: Run, span: ir.Span, mode: int, way: Way) -> Leak:
     """The finding's facts."""
-    name, call = run.setters[span]
-    instead = "torch.enable_grad()" if mode == grad_mode.ON else "torch.no_grad()"
-    if mode == grad_mode.INFERENCE:
-        instead = "torch.inference_mode()"
+    name, call, _ = run.setters[span]
+    instead = INSTEAD[mode]
+    if mode == grad_mode.ON and any(other.call.endswith("(False)") for other in run.setters.values()):
+        instead = "torch.no_grad()"
     context = instead if call.endswith(("(False)", "(True)", "__enter__()")) else f"{name}(...)"
     words = "for the rest of the caller's block" if mode == grad_mode.ON else way.words
     return Leak(span, Modes(mode, {mode: span}), (), 0, context, call, words, way.left, WORDS[mode])
@@ -83,7 +94,7 @@ def leak(run: Run, span: ir.Span, mode: int, way: Way) -> Leak:
 
 
 def ways_out(program: Program, run: Run) -> Iterator[Way]:
-    """How a body ends: normally, and by exceptions that it raises itself. All others leak only where they are caught."""
+    """How a body ends: normally, and by exceptions that it raises itself; others leak only where they are caught."""
     body = run.body
     words = f"when `{body.name}` returns" if body.kind != "module" else "in every program that imports this module"
     for block, modes in sorted(run.ends.items()):
@@ -125,14 +136,15 @@ def is_exempt(program: Program, body: Body, run: Run) -> bool:
     return is_script(body, run) if body.kind == "module" else is_main(program, body)
 
 
-def is_half(body: Body, run: Run) -> bool:
+def is_half(program: Program, run: Run) -> bool:
     """Whether others restore what the body sets: it is half of a protocol, or its callers use it as a statement."""
-    return body.kind != "module" and (HALF.match(body.name) is not None or only_sets(run))
+    return run.body.kind != "module" and (HALF.match(run.body.name) is not None or only_sets(program, run))
 
 
-def only_sets(run: Run) -> bool:
-    """Whether a body does nothing but switch modes."""
-    known = {*run.setters, *(happening.span for happening in run.recorder.all(ModuleMode))}
+def only_sets(program: Program, run: Run) -> bool:
+    """Whether a body does nothing but ask for modes and switch them."""
+    asked = (atom.span for atom in program.asked if isinstance(atom, Obj))
+    known = {*run.setters, *asked, *(happening.span for happening in run.recorder.all(ModuleMode))}
     calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
     return all(call.span in known for call in calls)
 
@@ -159,7 +171,6 @@ def is_script(module: Body, run: Run) -> bool:
                 return True
             if isinstance(event, ir.Call):
                 calls[event.dst] = event.span
-            if isinstance(event, ir.Discard) and calls.get(event.src, event.span) not in run.setters:
-                if event.src in calls:
-                    return True
+            if isinstance(event, ir.Discard) and event.src in calls and calls[event.src] not in run.setters:
+                return True
     return False

@@ -30,7 +30,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import Backward, Clear, Happening, Operand, Step, Touch
 from gradlint.transfer import calls, contexts, gradients, switching
-from gradlint.transfer.recorder import LocalCall, Recorder
+from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body, Graph
@@ -67,8 +67,8 @@ class Run:
     """The modes at the end of each block that leads to the exit."""
     since: dict[int, Span] = field(default_factory=dict)
     """Where the modes in force at the exit were set."""
-    setters: dict[Span, tuple[str, str]] = field(default_factory=dict)
-    """The calls of this body that set a mode for good: the name of the context, and the call as written."""
+    setters: dict[Span, Setter] = field(default_factory=dict)
+    """The calls of this body that set a mode for good."""
     complete: bool = False
     places: dict[Atom, Place] = field(default_factory=dict)
     """Where objects stand when the body ends."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Uncleared
+from gradlint.ir import events as ir
 from gradlint.project.conditions import Conditions
 from gradlint.project.protocol import Op, Protocol, optimizers
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Value
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
 
 
 def uncleared(protocol: Protocol) -> Iterator[Uncleared]:
@@ -33,6 +36,26 @@ def uncleared(protocol: Protocol) -> Iterator[Uncleared]:
             fact = made(backward, step, f"`{other.what.call}`", reasons)
             found.setdefault(fact.span, fact)
     yield from sorted(found.values(), key=lambda fact: fact.span)
+
+
+def loops_around_steps(program: Program, bodies: Iterable[Body]) -> list[Body]:
+    """The bodies that call, in a loop, a function that goes backward and makes a step: they need say no more of it."""
+    training = {
+        body.name
+        for (body, _), run in program.runs.items()
+        if run is not None and body.kind == "function" and run.recorder.all(Step) and run.recorder.all(Backward)
+    }
+    return [body for body in bodies if training and not body.relevant and calls_in_loop(body, training)]
+
+
+def calls_in_loop(body: Body, names: set[str]) -> bool:
+    """Whether one of ``names`` is mentioned in a loop of ``body``."""
+    return any(
+        isinstance(event, (ir.Load, ir.Attr)) and event.name in names
+        for block in body.graph.blocks
+        if block.loops
+        for event in block.events
+    )
 
 
 def pairs(protocol: Protocol) -> Iterator[tuple[int, Op, Op]]:

@@ -137,7 +137,7 @@ def every_micro_batch(protocol: Protocol, conditions: Conditions, step: Op) -> I
         if not several or not protocol.ends(backward, inner, steps_of(protocol, step)):
             continue
         inside = [op for op in protocol.ops if inner is None or inner in op.what.loops]
-        if any(isinstance(op.what, Touch) and protocol.clears(op, step) is not False for op in inside):
+        if any(is_used_elsewhere(protocol, op, step, inner) for op in inside):
             continue
         for op in inside:
             if isinstance(op.what, Clear) and op.what.span != backward.what.span:
@@ -147,6 +147,14 @@ def every_micro_batch(protocol: Protocol, conditions: Conditions, step: Op) -> I
                 before = protocol.reached_from_start(backward, inner, [op])
                 if surely and not (before and protocol.ends(backward, inner, [op])):
                     yield op, backward
+
+
+def is_used_elsewhere(protocol: Protocol, op: Op, step: Op, loop: int | None) -> bool:
+    """Whether gradients are read or handed on in the iterations without a step, which may be what those are for."""
+    if not isinstance(op.what, Touch) or protocol.clears(op, step) is False:
+        return False
+    steps = steps_of(protocol, step)
+    return protocol.reached_from_start(op, loop, steps) and protocol.ends(op, loop, steps)
 
 
 def steps_of(protocol: Protocol, step: Op) -> list[Op]:

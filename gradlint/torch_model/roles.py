@@ -25,8 +25,11 @@ OPTIMIZER = re.compile(r"(?:^|[._])(?:\w*optim(?:izer)?s?(?:_?\w{1,12})?|opt|opt
 CLEARS = re.compile(r"(?:zero|clear|reset|null)\w*grad", re.IGNORECASE)
 """Names of functions that clear gradients."""
 
+RESCALES = re.compile(r"unscale|clip|scale_loss", re.IGNORECASE)
+"""Names of functions that change the size of gradients, and neither fill nor clear them."""
+
 KEEPS_GRADIENTS = re.compile(
-    r"unscale|clip|sched|warm_?up|adjust|learning_rate|(?:^|_)lr(?:_|$)|save|load|log|print|check|^get|param_group|state_dict|register",
+    r"sched|warm_?up|adjust|learning_rate|(?:^|_)lr(?:_|$)|save|load|log|print|check|^get|param_group|state_dict|register",
     re.IGNORECASE,
 )
 """Names of functions that get an optimizer and leave its gradients alone."""
@@ -44,3 +47,45 @@ EVALUATION = re.compile(
 
 EVALUATION_DATA = re.compile(r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$")
 """Names of what an evaluation loops over."""
+
+DIFFERENTIATES = re.compile(
+    r"backward|(?:^|_)(?:step|train|fit|learn|optimi[sz]e|minimi[sz]e|closure|grads?|gradients?|jacobian|hessian|attack"
+    r"|saliency|attribut\w*|explain|perturb)(?:_|$)|scaler$",
+    re.IGNORECASE,
+)
+"""Last names of functions out of sight that may go backward from the loss they are given."""
+
+SEEKS_GRADIENT = re.compile(
+    r"grad|saliency|attack|advers|attribut|explain|interpret|jacob|hess|influence|perturb|inver[ts]|dream|sensitiv|optimi|train"
+    r"|fit|learn|tune|penalty|regulari",
+    re.IGNORECASE,
+)
+"""Names of functions and classes whose forwards may be differentiated by whoever calls them."""
+
+REPORTS = re.compile(
+    r"print|log|write|scalar|metric|meter|report|record|progress|bar|display|plot|show|save|dump|wandb|track|accura|score|eval|hook|callback",
+    re.IGNORECASE,
+)
+"""Names of functions that look at a result and keep no graph that anybody walks."""
+
+METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator", re.IGNORECASE)
+"""Names of what adds up numbers to report them."""
+
+ACTS = re.compile(r"^_*(?:(?:select|choose|get|take|sample|pick)_(?:greedy_)?actions?|act|explore|rollout|play|collect_rollouts?|generate_rollouts?)$")
+"""Names of functions that let a policy act."""
+
+GUARDS = re.compile(r"grad|infer|eval|guard|(?:^|[._])(?:ctx|cm)$|context(?:\(|$)", re.IGNORECASE)
+"""Names of context managers and decorators that may turn gradients off."""
+
+CASTS = re.compile(r"autocast|amp|precision|profil|time", re.IGNORECASE)
+"""Names of context managers that surely leave the gradient mode alone."""
+
+GUARDED_HOOKS = frozenset(
+    """validation_step test_step predict_step valid_step val_step eval_step evaluation_step prediction_step
+    evaluation_loop prediction_loop compute_loss infer simple_test forward_test aug_test inference_step
+    on_validation_epoch_end on_test_epoch_end validation_epoch_end test_epoch_end""".split()
+)
+"""Methods that frameworks call with gradients off, or with those of whoever trains."""
+
+DATA = re.compile(r"(?:loader|dataset|batches|data_iter|dataloader)s?$", re.IGNORECASE)
+"""Names of what a training or an evaluation loops over."""

@@ -80,7 +80,7 @@ def never_raises(atom: Atom) -> bool:
         return atom.name in grad_contexts() or atom.name.startswith("contextlib.")
     if isinstance(atom, Method):
         return atom.name == "enter_context"
-    return isinstance(atom, (Fn, contexts.Context))
+    return isinstance(atom, (Fn, Context))
 
 
 def call(ip: Interpreter, site: Site, api: Api) -> Value:

@@ -112,8 +112,9 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
 
 
 def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
-    """The value of ``whole[key]``."""
+    """The value of ``whole[key]``. Under a string a mapping holds a part that shares no memory with the others."""
     found: list[Value] = []
+    named = any(isinstance(part, Literal) and isinstance(part.value, str) for part in key)
     for atom in whole:
         if isinstance(atom, Tuple):
             index = calls.number(key)
@@ -125,6 +126,8 @@ def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
             found.append(ip.state.contents.get(atom) or TOP)
         elif isinstance(atom, Obj) and atom.type == STATE_DICT:
             found.append(frozenset((ip.world.obj(event, "state_value", owner=atom.owner),)))
+        elif isinstance(atom, Obj) and named and atom.type in (RESULT, TENSOR):
+            found.append(ip.operate(event, "item", [frozenset((atom,))], surely=False))
         elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
             found.append(indexed(ip, event, atom, key))
         elif isinstance(atom, Obj) and ip.program.is_module(atom):
@@ -145,12 +148,7 @@ def shown(key: Value) -> str:
 
 
 def indexed(ip: Interpreter, event: Any, atom: Obj, key: Value) -> Value:
-    """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor.
-
-    What a module returned may be a dict: under a string it is a part that shares no memory with the others.
-    """
-    if any(isinstance(part, Literal) and isinstance(part.value, str) for part in key):
-        return ip.operate(event, "item", [frozenset((atom,))])
+    """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor."""
     plain = all(
         isinstance(part, Literal) or (isinstance(part, Obj) and part.type in ("slice", SCALAR)) or is_plain_tuple(part)
         for part in key

@@ -8,6 +8,7 @@ from gradlint.domains.state import SWALLOWS
 from gradlint.domains.values import TOP, Api, Atom, Context, Obj, Value
 from gradlint.torch_model import grad_contexts
 from gradlint.transfer import calls, contexts, misuse, switching
+from gradlint.transfer.recorder import Setter
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -45,7 +46,7 @@ def enter(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
         ip.program.restores[receiver] = ip.state.modes
     switching.switch(ip, lambda modes: contexts.effect(receiver.type, receiver.flag, modes))
     contexts.since(ip, site.event.span)
-    ip.run.setters[site.event.span] = (receiver.type, f"{ip.labels[site.event.func]}()")
+    ip.run.setters[site.event.span] = Setter(receiver.type, f"{ip.labels[site.event.func]}()")
     return ip.world.none
 
 
@@ -61,14 +62,16 @@ def leave(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 
 def callback(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``stack.callback(torch.set_grad_enabled, flag)``: leaving the stack sets the mode."""
-    switches = [atom for atom in site.args[0] if isinstance(atom, Api) and atom.name in grad_contexts()] if site.args else []
+    called = site.args[0] if len(site.args) == 2 else frozenset()
+    switches = [atom.name for atom in called if isinstance(atom, Api) and atom.name in grad_contexts()]
     region = next((r for r in reversed(ip.block.regions) if receiver in ip.regions.get(r, ((),))[0]), None)
-    if region is None or not switches or len(site.args) != 2:
+    if region is None or not switches:
         return None
     flag = site.args[1]
-    asked = all(atom in ip.program.asked for atom in flag)
-    modes = calls.modes_asked(ip, flag) if asked else contexts.effect(switches[0].name, calls.truth(flag), ip.state.modes)
-    ip.state.held[region] = modes
+    if all(atom in ip.program.asked for atom in flag):
+        ip.state.held[region] = calls.modes_asked(ip, flag)
+    else:
+        ip.state.held[region] = contexts.effect(switches[0], calls.truth(flag), ip.state.modes)
     ip.state.kept.pop(region, None)
     return TOP
 

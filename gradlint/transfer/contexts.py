@@ -8,16 +8,17 @@ import msgspec
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import SWALLOWS
-from gradlint.domains.values import WRAPPER, Atom, Cls, Context, Flag, Fn, Literal, Obj, Value
+from gradlint.domains.values import RESULT, WRAPPER, Atom, Cls, Context, Flag, Fn, Literal, Obj, Sym, Unknown, Value
 from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, suppressing_contexts, suppressing_methods
 from gradlint.transfer import calls, misuse, switching
-from gradlint.transfer.recorder import Wrapping
+from gradlint.transfer.recorder import Setter, Wrapping
 from gradlint.transfer.switching import effect as effect
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
+    from gradlint.torch_model.contexts import GradContext
     from gradlint.transfer.interpreter import Interpreter
 
 
@@ -30,9 +31,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
         flag = calls.truth(given)
         if site.starred:
             flag = None
-        elif known.mode != "argument" and not all(isinstance(atom, Literal) for atom in given):
-            return decorate(ip, event, ip.world.context(event, name, msgspec.UNSET), given)
-        elif not known.on_call and all(isinstance(atom, (Fn, Cls)) for atom in given):
+        elif decorates(known, given):
             return decorate(ip, event, ip.world.context(event, name, msgspec.UNSET), given)
         elif not misuse.check_argument(ip, event, name, given):
             wrong = ip.world.context(event, name, None)
@@ -45,11 +44,24 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
         if given and all(atom in ip.program.asked for atom in given):
             ip.program.remembered[context] = calls.modes_asked(ip, given)
         ip.program.restores[context] = ip.state.modes
-        ip.run.setters[event.span] = (name, f"{name}({misuse.shown(ip, event, given or frozenset())})")
+        note_setter(ip, event, name, given or frozenset())
         ip.kept_before[context] = dict(ip.state.kept)
         switching.switch(ip, lambda modes: switching.set_by(ip, context, modes))
         since(ip, event.span)
     return frozenset((context,))
+
+
+def decorates(known: GradContext, given: Value) -> bool:
+    """Whether a context's class takes its argument for a function to decorate, as torch does."""
+    if known.mode != "argument":
+        return not all(isinstance(atom, Literal) for atom in given)
+    return not known.on_call and all(isinstance(atom, (Fn, Cls)) for atom in given)
+
+
+def note_setter(ip: Interpreter, event: ir.Call, name: str, given: Value) -> None:
+    """A call of this body sets the mode until something sets it back."""
+    outside = any(isinstance(atom, (Sym, Unknown)) or (isinstance(atom, Obj) and atom.type == RESULT) for atom in given)
+    ip.run.setters[event.span] = Setter(name, f"{name}({misuse.shown(ip, event, given)})", outside)
 
 
 def wrap(ip: Interpreter, event: ir.Call, context: Context, function: Value) -> Value:

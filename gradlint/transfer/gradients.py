@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Atom, Obj, Sym, Unknown, Value
+from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Api, Atom, Obj, Sym, Unknown, Value
 from gradlint.facts import Backward, Clear, InferenceUse, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
@@ -72,8 +72,12 @@ def read(ip: Interpreter, span: ir.Span, subject: Value) -> None:
 def pass_on(ip: Interpreter, site: Site) -> None:
     """Code out of sight gets an optimizer, a module or parameters, or its name says that it clears gradients."""
     func = site.event.func
+    if all(isinstance(atom, Api) and atom.name.startswith("torch.") for atom in ip.value(func)):
+        return
     label = ip.labels[func] if func >= 0 else ""
     name = label.rpartition(".")[2]
+    if roles.RESCALES.search(name):
+        return
     if roles.CLEARS.search(name):
         assign(ip, site.event.span, TOP)
         return

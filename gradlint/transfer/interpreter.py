@@ -243,17 +243,16 @@ class Interpreter:
 
     def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
         """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
-        saved: set[tensor.Saved] = set()
+        kept: list[frozenset[tensor.Saved]] = []
         leaf = bool(target)
         for atom in target:
             roots = self.state.roots(atom)
             leaf &= self.graph_of_atom(atom) == tensor.LEAF or (
                 not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
             )
-            if isinstance(atom, (Obj, Sym)):
-                for root in roots:
-                    saved |= self.state.place(root).saved
-                    saved |= saved_by_owner(self.state, root)
+            kept += [self.state.place(root).saved | saved_by_owner(self.state, root) for root in roots]
+        # Which of several objects the target is may hang on the path that saved one of them: all must be saved.
+        saved = frozenset().union(*kept) if all(kept) else frozenset()
         ordered = tuple(sorted(saved, key=lambda s: s.span))
         self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered))
         self.program.derives(self, event, target, others)
@@ -387,15 +386,17 @@ def augment(ip: Interpreter, e: ir.Augment) -> None:
     if kept:
         ip.set(e, target, operand.name)
         return
-    if calls.may_be_tensor(ip, target):
-        saving.save_operands(ip, e, f"{e.op}=", [target, value], target)
-        ip.edit(e, target, operand, f"{e.op}=", [value])
-    result = calls.binary(ip, e, e.op, target, value)
-    if any(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD) for atom in target):
-        joined = calls.edited(ip, e, target, result)
-        ip.set(e, joined, operand.name)
-    else:
-        ip.set(e, result, operand.name)
+    if not calls.may_be_tensor(ip, target):
+        ip.set(e, calls.binary(ip, e, e.op, target, value), operand.name)
+        return
+    in_place = f"{e.op}="
+    saving.save_operands(ip, e, in_place, [target, value], target)
+    ip.edit(e, target, operand, in_place, [value])
+    result = ip.operate(e, calls.OPERATORS.get(e.op, e.op), [target, value])
+    if any(ip.program.is_tensor(ip, atom) for atom in target):
+        result = calls.edited(ip, e, target, result)
+        saving.save_result(ip, e, in_place, [target, value], result)
+    ip.set(e, result, operand.name)
 
 
 def call(ip: Interpreter, e: ir.Call) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import EVAL, SWALLOWS, TRAIN
+from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -27,7 +27,7 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import InferenceUse, Keep
+from gradlint.facts import Keep
 from gradlint.torch_model import (
     backward_call,
     copying_factories,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,9 @@ NUMBERS = frozenset(f"builtins.{name}" for name in "len int float str repr round
 )
 """Functions whose result is no bool of Python."""
 
+ASKS = re.compile(r"(?:^|\.)(?:is_\w+|has_\w+|equal|allclose)$")
+"""Operations on tensors whose result is a bool of Python."""
+
 
 # -- arguments ---------------------------------------------------------------------------------------------
 
@@ -63,7 +67,8 @@ def is_no_bool(ip: Interpreter, atom: Atom) -> bool:
         return False
     if atom.type == SCALAR:
         return ip.state.place(atom).via in NUMBERS
-    return atom.type in (CONTAINER, PARAMETER) or (atom.type == TENSOR and not isinstance(atom.event, ir.Compare))
+    asks = isinstance(atom.event, ir.Compare) or ASKS.search(ip.state.place(atom).via) is not None
+    return atom.type in (CONTAINER, PARAMETER) or (atom.type == TENSOR and not asks)
 
 
 def written(ip: Interpreter, event: ir.Call) -> str:
@@ -96,9 +101,14 @@ def discarded(ip: Interpreter, e: ir.Discard) -> None:
         atom = pending.pop()
         if isinstance(atom, Tuple):
             pending.extend(part for item in atom.items for part in item)
-        elif isinstance(atom, Obj) and is_idle(ip, atom) and e.span[:2] <= atom.span[:2] and atom.span[2:] <= e.span[2:]:
+        elif isinstance(atom, Obj) and is_idle(ip, atom) and is_within(atom.span, e.span):
             form = "wraps" if atom.type == WRAPPER else "discarded"
             ip.recorder.note(ContextMisuse(atom.span, *ip.where(), form, *made_by(ip, atom)))
+
+
+def is_within(inner: ir.Span, outer: ir.Span) -> bool:
+    """Whether one stretch of the source lies in another."""
+    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
 
 
 def is_idle(ip: Interpreter, atom: Obj) -> bool:
@@ -130,19 +140,22 @@ def stored(ip: Interpreter, e: ir.Store) -> None:
     if ip.body.kind != "function" or e.name not in ip.body.locals:
         return
     for atom in ip.value(e.src):
-        if isinstance(atom, Context) and is_made_at(ip, atom, e.src) and not grad_contexts()[atom.type].on_call:
-            if not any(is_read(body, e.name) for body in (ip.body, *descendants(ip.body))):
-                ip.recorder.note(ContextMisuse(atom.span, *ip.where(), "unused", atom.type))
+        if not isinstance(atom, Context) or not is_made_at(ip, atom, e.src) or grad_contexts()[atom.type].on_call:
+            continue
+        if not any(is_read(body, e.name) for body in (ip.body, *descendants(ip.body))):
+            ip.recorder.note(ContextMisuse(atom.span, *ip.where(), "unused", atom.type))
 
 
 def is_made_at(ip: Interpreter, context: Context, ref: ir.Ref) -> bool:
     """Whether the temporary ``ref`` is the very call that made ``context``."""
-    return ref >= 0 and ip.spans[ref] == context.span and isinstance(context.event, ir.Call) and context.event.dst == ref
+    event = context.event
+    return ref >= 0 and ip.spans[ref] == event.span and isinstance(event, ir.Call) and event.dst == ref
 
 
 def is_read(body: Body, name: str) -> bool:
     """Whether a body reads the variable ``name``."""
-    return any(isinstance(event, ir.Load) and event.name == name for block in body.graph.blocks for event in block.events)
+    events = (event for block in body.graph.blocks for event in block.events)
+    return any(isinstance(event, ir.Load) and event.name == name for event in events)
 
 
 def descendants(body: Body) -> Iterator[Body]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from gradlint.facts import Backward, Happening
 
@@ -42,6 +42,17 @@ class Wrapping(Happening):
     context: Context | None
     wrapped: Fn | Cls
     mark: str = ""
+
+
+class Setter(NamedTuple):
+    """A call that sets a mode for good.
+
+    ``context`` is the canonical name, ``call`` the call as written; ``outside``: the mode is a value from outside.
+    """
+
+    context: str
+    call: str
+    outside: bool = False
 
 
 @dataclass(slots=True)

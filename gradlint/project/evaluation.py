@@ -1,0 +1,307 @@
+"""Forwards whose graph nobody walks back: which they are, and what says so.
+
+The grad mode alone does not tell: most forwards are differentiated by a caller. A forward counts as idle only if
+nothing in sight goes backward from it *and* something says that nobody elsewhere will: the module is in eval mode,
+the function or its data are for evaluation, or everything that is done with the result takes it off the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
+from gradlint.domains.values import Atom, Obj, Sym
+from gradlint.facts import Backward, ContextMisuse, Forward, GradFlag, IdleForward, KeptGraph, ModuleMode
+from gradlint.ir import events as ir
+from gradlint.project import purpose
+from gradlint.project.decorations import ineffective
+from gradlint.project.frozen import Frozen
+from gradlint.project.summaries import inside
+from gradlint.project.uses import KEPT, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED, Trace, Tracer, Use
+from gradlint.torch_model import roles
+
+if TYPE_CHECKING:
+    from gradlint.facts import Reasons
+    from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+
+MOST_HOPS = 3
+"""How many functions of the file may stand between a forward and the evaluation that it is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A forward that records, seen from a body: made there (``hops`` 0) or in a function that the body calls.
+
+    ``call`` is the call that stands in ``body``, ``uses`` is what becomes of the result, ``marks`` what is known of
+    the module's mode.
+    """
+
+    forward: Forward
+    body: Body
+    call: ir.Call
+    name: str
+    marks: int
+    uses: tuple[Use, ...]
+    nodes: Mapping[object, bool]
+    hops: int = 0
+
+    def of(self, *kinds: str) -> list[Use]:
+        """The uses of some kinds."""
+        return [use for use in self.uses if use.kind in kinds]
+
+
+class Evaluation:
+    """The idle forwards of one file, by body."""
+
+    def __init__(self, program: Program, path: str, entries: Mapping[Body, int]) -> None:
+        self.program, self.path, self.entries = program, path, entries
+        self.tracer = Tracer(program)
+        self.frozen = Frozen(program)
+        self.idle: dict[Body, list[IdleForward]] = {}
+        self.kept: dict[Body, list[KeptGraph]] = {}
+        found = [(c, reason) for body in entries for c in self._candidates(body) if (reason := self._reason(c)) is not None]
+        nearest: dict[int, int] = {}
+        for candidate, _ in found:
+            key = id(candidate.forward)
+            nearest[key] = min(nearest.get(key, MOST_HOPS), candidate.hops)
+        shown = [(c, reason) for c, reason in found if c.hops == nearest[id(c.forward)]]
+        for candidate, reason in shown:
+            self._report(candidate, reason, [other for other, _ in shown])
+
+    # -- candidates ----------------------------------------------------------------------------------------
+
+    def _candidates(self, body: Body) -> Iterator[Candidate]:
+        """The forwards that record in ``body``, in its generator expressions and in the functions that it calls."""
+        run = self.program.run(body, self.entries[body])
+        if run is None or not run.complete or body.kind in ("class", "genexp") or self._is_silent(body, run):
+            return
+        for one in self._direct(run):
+            yield one
+        yield from self._through(run, 1)
+
+    def _is_silent(self, body: Body, run: Run) -> bool:
+        """Whether nothing is to be said about a body: a test, a framework's hook, one with a broken guard."""
+        if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path):
+            return True
+        broken = body.parent is not None and any(
+            decoration.subject == body.name
+            for (other, _), parent in self.program.runs.items()
+            if other is body.parent and parent is not None
+            for decoration in ineffective(self.program, parent)
+        )
+        return broken or purpose.is_guarded_hook(self.program, body)
+
+    def _runs(self, run: Run) -> Iterator[Run]:
+        """A run, and those of the generator expressions that the body makes."""
+        yield run
+        for call in run.recorder.local_calls():
+            if call.fn.body.kind == "genexp" and call.modes & grad_mode.RECORDS and not call.modes & grad_mode.NO_GRAPH:
+                inner = self.program.run(call.fn.body, grad_mode.INHERITED)
+                if inner is not None and inner.complete:
+                    yield from self._runs(inner)
+
+    def _direct(self, outer: Run) -> Iterator[Candidate]:
+        for run in self._runs(outer):
+            calls = self.tracer.definitions(run.body).calls
+            for forward in run.recorder.all(Forward):
+                call = calls.get(forward.span)
+                if call is None or forward.modes.bits & grad_mode.NO_GRAPH or forward.result.graph != tensor.GRAPH:
+                    continue
+                if not self.frozen.covers(forward.module.atoms):
+                    trace = self.tracer.trace(("ref", run.body, call.dst))
+                    yield Candidate(
+                        forward, run.body, call, forward.module.name, forward.marks, tuple(trace.uses), trace.nodes
+                    )
+
+    def _through(self, outer: Run, hops: int) -> Iterator[Candidate]:
+        """The forwards in functions that the body calls, each with what the body does with the result."""
+        if hops > MOST_HOPS:
+            return
+        for run in self._runs(outer):
+            calls = self.tracer.definitions(run.body).calls
+            for local in run.recorder.local_calls():
+                call, fn = calls.get(local.span), local.fn
+                modes = inside(fn, local.modes)
+                if call is None or modes & grad_mode.NO_GRAPH or fn.body.is_generator or fn.body is outer.body:
+                    continue
+                callee = self.program.run(fn.body, grad_mode.INHERITED)
+                if callee is None or not callee.complete or self._is_silent(fn.body, callee):
+                    continue
+                for one in [*self._direct(callee), *self._through(callee, hops + 1)]:
+                    if one.forward.modes.bits & ~grad_mode.INHERITED:
+                        continue
+                    onward = Trace()
+                    if one.of(RETURNED, YIELDED):
+                        onward = self.tracer.trace(("ref", run.body, call.dst))
+                    uses = (*(use for use in one.uses if use.kind not in (RETURNED, YIELDED)), *onward.uses)
+                    marks = marks_of(local.marks, self._given(run.body, call, fn.body, one.forward)) or one.marks
+                    name = self.tracer.label(run.body, call.func)
+                    yield replace(
+                        one, body=run.body, call=call, name=name, marks=marks, uses=uses, nodes=onward.nodes, hops=one.hops + 1
+                    )
+
+    def _given(self, caller: Body, call: ir.Call, callee: Body, forward: Forward) -> frozenset[Atom]:
+        """The module of a forward in ``callee`` as its caller knows it."""
+        found: set[Atom] = set()
+        names = [parameter.name for parameter in callee.parameters if parameter.kind == "positional"]
+        for atom in forward.module.atoms:
+            if not isinstance(atom, Sym) or atom.scope is not callee:
+                found.add(atom)
+                continue
+            root, _, rest = atom.path.partition(".")
+            refs = [ref for name, ref in call.keywords if name == root]
+            if root in names and names.index(root) < len(call.args):
+                refs.append(call.args[names.index(root)])
+            for ref in refs:
+                found |= {given if not rest else atom for given in self.tracer.value(caller, ref)}
+        return frozenset(found)
+
+    # -- judging -------------------------------------------------------------------------------------------
+
+    def _reason(self, candidate: Candidate) -> str | None:
+        """What says that nobody goes backward from a forward; empty if only its uses do, None if too little does."""
+        body = purpose.owner(candidate.body)
+        if candidate.of(WALKED) or self._walked_by_callers(body, candidate):
+            return None
+        if purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call):
+            return None
+        closed = self._is_closed(candidate)
+        name = candidate.forward.module.name or "the module"
+        if candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and (closed or not self._may_be_walked(body, candidate)):
+            return f"`{name}` is in eval mode"
+        if purpose.is_method_of_module(self.program, body):
+            return None
+        data = purpose.data_of(self.tracer, candidate.body, candidate.call)
+        if purpose.evaluates(body) and (closed or (data and not self._may_be_walked(body, candidate))):
+            return f"`{body.name}` evaluates, and {self._off(candidate)}" if closed else f"`{body.name}` loops over `{data}`"
+        if data and closed:
+            return f"the loop runs over `{data}`"
+        if not closed:
+            return None
+        if purpose.acts(body):
+            return f"`{body.name}` acts, and {self._off(candidate)}"
+        return "" if self._trains(body) or candidate.of(KEPT) else None
+
+    def _off(self, candidate: Candidate) -> str:
+        """In words: what takes the result off the graph."""
+        off = candidate.of(OFF)
+        return f"its result is used only through {off[0].label}" if off else "its result is not used"
+
+    def _is_closed(self, candidate: Candidate) -> bool:
+        """Whether everything in sight takes the result off the graph, and nothing carries it out of sight on it."""
+        escapes = candidate.of(RETURNED, YIELDED, PASSED)
+        stored = candidate.of(STORED)
+        return bool(candidate.of(OFF)) and not escapes and all(self._only_looked_at(use) for use in stored)
+
+    def _only_looked_at(self, stored: Use) -> bool:
+        """Whether an attribute of a class of the file is read only to take numbers out of it."""
+        if stored.holder is None or stored.holder[0] != "attr":
+            return False
+        uses = self.tracer.trace(stored.holder)
+        return bool(uses.of(OFF)) and not uses.of(RETURNED, YIELDED, PASSED, WALKED)
+
+    def _may_be_walked(self, body: Body, candidate: Candidate) -> bool:
+        """Whether a result that leaves the body on the graph may be differentiated by whoever gets it."""
+        if body.name in ("forward", "__call__") and purpose.is_method_of_module(self.program, body):
+            return True
+        if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
+            return True
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        if run is None:
+            return True
+        if any(flag.value is not False and not self._is_of_module(flag) for flag in run.recorder.all(GradFlag)):
+            return True
+        spans = {use.event.span for one in self._direct(run) for use in one.of(WALKED)}
+        return any(backward.span not in spans for backward in run.recorder.all(Backward))
+
+    def _is_of_module(self, flag: GradFlag) -> bool:
+        return all(module_of_flag(self.program, atom) for atom in flag.target.atoms)
+
+    def _walked_by_callers(self, body: Body, candidate: Candidate) -> bool:
+        """Whether a function of the file that calls ``body`` goes backward from what it returns."""
+        if not candidate.of(RETURNED, YIELDED):
+            return False
+        for (caller, _), run in self.program.runs.items():
+            for local in run.recorder.local_calls() if run is not None else ():
+                call = self.tracer.definitions(caller).calls.get(local.span) if local.fn.body is body else None
+                if call is not None and self.tracer.trace(("ref", caller, call.dst)).of(WALKED):
+                    return True
+        return False
+
+    def _trains(self, body: Body) -> bool:
+        """Whether the body goes backward itself, so that gradients are known to be on."""
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        return run is not None and any(not backward.modes.off for backward in run.recorder.all(Backward))
+
+    # -- reporting -----------------------------------------------------------------------------------------
+
+    def _report(self, candidate: Candidate, reason: str, others: list[Candidate]) -> None:
+        body = purpose.owner(candidate.body)
+        kept = [use for use in candidate.of(KEPT) if self._grows(candidate, use)]
+        forward, call = candidate.forward, f"{candidate.name}(...)"
+        for use in kept:
+            span = use.event.span
+            if all(known.span != span for known in self.kept.get(body, ())):
+                because = ((candidate.call.span, "the graph is recorded here"), (span, "and stored here"))
+                graph = KeptGraph(span, forward.modes, forward.loops, forward.block, use.label or "it", call, because)
+                self.kept.setdefault(body, []).append(graph)
+        if not reason and (kept or candidate.of(KEPT)):
+            return
+        if any(feeds(other, candidate) for other in others):
+            return
+        reason = reason or self._off(candidate)
+        because = (*self._eval_call(body, candidate), (candidate.call.span, "the graph is recorded here"))
+        idle = IdleForward(candidate.call.span, forward.modes, forward.loops, forward.block, call, reason, because)
+        self.idle.setdefault(body, []).append(idle)
+
+    def _grows(self, candidate: Candidate, use: Use) -> bool:
+        """Whether a store adds another graph in every iteration."""
+        if use.body is not candidate.body or not use.sure:
+            return False
+        known = self.tracer.definitions(candidate.body)
+        across = use.loops & set(known.loops(candidate.call))
+        for loop in known.loops(candidate.call):
+            if loop in across:
+                return True
+            labels = purpose.labels_of(self.tracer, candidate.body, purpose.iterable(self.tracer, candidate.body, loop))
+            if any(roles.DATA.search(label) for label in labels):
+                return False
+        return False
+
+    def _eval_call(self, body: Body, candidate: Candidate) -> Reasons:
+        """Where the module was put in eval mode."""
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        modes = run.recorder.all(ModuleMode) if run is not None else []
+        before = [mode.span for mode in modes if mode.marks & EVAL and mode.span < candidate.call.span]
+        return ((before[-1], "eval mode since here"),) if before and candidate.marks & EVAL else ()
+
+
+def feeds(other: Candidate, candidate: Candidate) -> bool:
+    """Whether the result of another idle forward is what ``candidate`` is given: one finding is enough."""
+    if other is candidate or ("ref", candidate.body, candidate.call.dst) not in other.nodes:
+        return False
+    return ("ref", other.body, other.call.dst) not in candidate.nodes or other.call.span < candidate.call.span
+
+
+def module_of_flag(program: Program, atom: Atom) -> bool:
+    """Whether ``requires_grad`` of ``atom`` is about a module's parameters."""
+    return program.is_module(atom) or (isinstance(atom, Obj) and atom.type == "parameter")
+
+
+def marks_of(marks: Mapping[Atom, int], modules: frozenset[Atom]) -> int:
+    """What is known of the mode of some modules, or of what they are part of."""
+    found = 0
+    for module in modules:
+        atom: Atom | None = module
+        known = 0
+        while atom is not None and not known:
+            known = marks.get(atom, 0) & (EVAL | TRAIN | UNTOUCHED)
+            atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
+        found |= known or UNTOUCHED
+    return 0 if found == UNTOUCHED else found

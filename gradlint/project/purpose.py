@@ -1,0 +1,144 @@
+"""What a body is for: evaluation, acting, a test; and what around it may have turned gradients off unseen."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gradlint.domains.values import Api, Cls, Context, Fn
+from gradlint.ir import events as ir
+from gradlint.project import classes
+from gradlint.project.uses import Tracer, class_around
+from gradlint.torch_model import grad_contexts, roles
+from gradlint.transfer.calls import MARKS
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+
+MOST_LABELS = 20
+
+
+def owner(body: Body) -> Body:
+    """The body that a generator expression is written in; any other body itself."""
+    while body.kind == "genexp" and body.parent is not None:
+        body = body.parent
+    return body
+
+
+def is_test(body: Body, path: str) -> bool:
+    """Whether a body belongs to a test suite: tests run forwards to look at them, on tiny models."""
+    parts = PurePath(path).parts
+    named = parts and (parts[-1].startswith("test_") or parts[-1].endswith("_test.py"))
+    suite = any(part in ("tests", "test", "testing") for part in parts[:-1])
+    scope: Body | None = body
+    while scope is not None:
+        if scope.kind == "function" and scope.name.startswith("test_") and not roles.EVALUATION.search(scope.name):
+            return True
+        if scope.kind == "class" and scope.name.startswith("Test") and (named or suite):
+            return True
+        scope = scope.parent
+    return suite and bool(named)
+
+
+def evaluates(body: Body) -> bool:
+    """Whether the function's name says that it evaluates or predicts."""
+    return body.kind == "function" and roles.EVALUATION.search(body.name) is not None
+
+
+def acts(body: Body) -> bool:
+    """Whether the function's name says that a policy acts in it."""
+    return body.kind == "function" and roles.ACTS.search(body.name) is not None
+
+
+def may_be_differentiated(body: Body) -> bool:
+    """Whether a name around ``body`` says that gradients of its forwards are wanted."""
+    scope: Body | None = body
+    while scope is not None:
+        if roles.SEEKS_GRADIENT.search(scope.name):
+            return True
+        scope = scope.parent
+    return False
+
+
+def returns_loss(body: Body) -> bool:
+    """Whether the function's name says that it computes something to be minimised."""
+    return roles.LOSS.search(body.name) is not None and not roles.EVALUATION.search(body.name)
+
+
+def is_method_of_module(program: Program, body: Body) -> bool:
+    """Whether a body is, or is inside of, a method of a module."""
+    around = class_around(body)
+    return around is not None and classes.is_module(program, program.class_of(around[1]))
+
+
+def is_guarded_hook(program: Program, body: Body) -> bool:
+    """Whether a framework calls the method, and has turned gradients off before."""
+    around = class_around(body)
+    if around is None or around[0].name not in roles.GUARDED_HOOKS:
+        return False
+    lineage = classes.lineage(program, program.class_of(around[1]))
+    return any(isinstance(base, Api) and base.name not in ("builtins.object", "torch.nn.Module") for base in lineage)
+
+
+def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event) -> bool:
+    """Whether a decorator or a ``with`` that is not understood may turn gradients off at ``event``."""
+    scope: Body | None = body
+    while scope is not None:
+        for atom in program.decorators.get(scope, ()):
+            known = isinstance(atom, Context) or (isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS))
+            if not known and roles.GUARDS.search(atom.label or "context"):
+                return True
+        scope = scope.parent
+    known_body = tracer.definitions(body)
+    regions = known_body.blocks[event].regions
+    for enter in known_body.enters:
+        if enter.region not in regions:
+            continue
+        label = tracer.label(body, enter.context)
+        value = tracer.value(body, enter.context)
+        understood = bool(value) and all(isinstance(atom, (Context, Fn, Cls)) for atom in value)
+        if not understood and (not label or roles.GUARDS.search(label)) and not roles.CASTS.search(label):
+            return True
+    return False
+
+
+def data_of(tracer: Tracer, body: Body, event: ir.Event) -> str:
+    """What evaluation data the loops around ``event`` run over, as the source calls it; empty if none."""
+    known = tracer.definitions(body)
+    for loop in known.loops(event):
+        for label in labels_of(tracer, body, iterable(tracer, body, loop)):
+            if roles.EVALUATION_DATA.search(label):
+                return label
+    if body.kind == "genexp" and body.parent is not None:
+        maker = tracer.maker_of(body)
+        return data_of(tracer, body.parent, maker) if maker is not None else ""
+    return ""
+
+
+def iterable(tracer: Tracer, body: Body, loop: int) -> ir.Ref:
+    """What the loop runs over."""
+    iterator = body.graph.loops[loop].iterator
+    maker = tracer.definitions(body).makers.get(iterator) if iterator is not None else None
+    return maker.src if isinstance(maker, ir.Iterate) else ir.OPAQUE_REF
+
+
+def labels_of(tracer: Tracer, body: Body, ref: ir.Ref) -> list[str]:
+    """How the source calls a value and what it is computed from: ``val_loader`` in ``enumerate(tqdm(val_loader))``."""
+    known = tracer.definitions(body)
+    found: list[str] = []
+    pending, seen = [(body, ref)], set[tuple[Body, ir.Ref]]()
+    while pending and len(found) < MOST_LABELS:
+        scope, current = pending.pop()
+        if (scope, current) in seen:
+            continue
+        seen.add((scope, current))
+        known = tracer.definitions(scope)
+        maker = known.makers.get(current)
+        found.append(tracer.label(scope, current).removesuffix("()").removesuffix("(...)"))
+        if isinstance(maker, ir.Call):
+            pending += [(scope, given) for given in maker.args]
+        elif isinstance(maker, ir.Load) and maker.name == ".0" and scope.parent is not None:
+            function = tracer.maker_of(scope)
+            pending += [(scope.parent, default) for _, default in function.defaults] if function is not None else []
+    return found

@@ -69,10 +69,10 @@ class Report:
 
 def concerns(data: bytes) -> bool:
     """Tell whether a file with these bytes can have a finding; most files can not, and go no further."""
-    from gradlint.torch_model.words import PREFILTER
+    from gradlint.torch_model.words import is_worth_a_look
 
     # In UTF-16 no word is found, and Python cannot read it either: that is worth saying.
-    return data.startswith((b"\xff\xfe", b"\xfe\xff")) or PREFILTER.search(data) or suppressions.marked(data)
+    return data.startswith((b"\xff\xfe", b"\xfe\xff")) or is_worth_a_look(data) or suppressions.marked(data)
 
 
 def check_batch(jobs: Sequence[Job], settings: Settings) -> list[Report]:
@@ -147,10 +147,10 @@ class _Check:
 
     def report(self) -> Report:
         """Check the file and return its report."""
-        from gradlint.torch_model.words import PREFILTER
+        from gradlint.torch_model.words import is_worth_a_look
 
         found: list[Finding] = []
-        if PREFILTER.search(self._source.data):
+        if is_worth_a_look(self._source.data):
             found = self._findings()
         if suppressions.marked(self._source.data):
             found = self._suppressed(found)
@@ -195,11 +195,15 @@ class _Check:
 
     def _analysis(self) -> Iterator[Draft]:
         from gradlint.lower.python import lower
+        from gradlint.lower.python.outline import outline
         from gradlint.project.analysis import analyse
+        from gradlint.torch_model.words import Places
 
         started = time.monotonic()
         rules = [rule for rule in registry.all_rules() if rule.code in self._codes]
-        module = lower(self._source.text, parsing.parse(self._source.text))
+        text = self._source.text
+        places = Places(text)
+        module = lower(text, parsing.parse_outline(text, outline(text, places)), places)
         for facts in analyse(module, self._source.path, self._on_crash):
             for rule in rules:
                 try:

@@ -136,4 +136,5 @@ class MissingNoGrad(Rule):
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report forwards that are clearly evaluation, run with gradients on, and that nothing differentiates."""
-        yield from ()
+        for forward in facts.idle_forwards:
+            yield self.finding(forward.span, because=forward.because, call=forward.call, reason=forward.reason)

@@ -122,6 +122,18 @@ def norm(model):
     return total
 ```
 
+A function that does nothing but switch modes, one half of a pair of hooks (`on_validation_start`), and a mode that is
+passed in are the business of their callers, and reported only where they turn gradients on under a caller's `no_grad`:
+
+```python
+import torch
+
+
+def switch(model, training):
+    model.train(training)
+    torch.set_grad_enabled(training)
+```
+
 ## Fix safety
 
 A fix would turn the statement and what follows it into a `with` block. Code after the call that lived on the leaked

@@ -153,4 +153,5 @@ class GraphKeptWithoutBackward(Rule):
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report stores, across iterations, of tracked values that no backward reaches."""
-        yield from ()
+        for kept in facts.kept_graphs:
+            yield self.finding(kept.span, because=kept.because, store=kept.store, target=kept.target)

@@ -40,8 +40,8 @@ Observed = dict[int, Counter[str]]
 class Choices:
     """Decides for a program: called, it is a condition; it also makes errors and counts. Any of these may raise.
 
-    A run that shows a mode for the first time at a probe is remembered, and later runs begin like it, for chance
-    alone takes too long to get to what lies behind many decisions.
+    A run that for the first time goes from one probe to another in some mode is remembered, and later runs begin like
+    it, for chance alone takes too long to get to what lies behind many decisions.
     """
 
     def __init__(self, seed: int) -> None:
@@ -49,12 +49,15 @@ class Choices:
         self.made: list[int] = []
         self.script: list[int] = []
         self.memory: list[list[int]] = []
+        self.steps: set[tuple[int, int, str]] = set()
+        self.last = 0
         self.calm = 3
         self.seen: Observed = defaultdict(Counter)
 
     def begin(self) -> None:
         """Start another run."""
         self.made = []
+        self.last = 0
         self.calm = self.random.choice([3, 10, 40])
         self.script = self.random.choice(self.memory) if self.memory and self.random.random() < 0.7 else []
         self.script = self.script[: self.random.randint(0, len(self.script))]
@@ -95,10 +98,12 @@ class Choices:
         """Note the mode in force at the caller's line."""
         line = sys._getframe(1).f_lineno
         mode = current()
-        seen = self.seen[line]
-        if not seen[mode] and len(self.made) <= MOST_CHOICES:
+        step = (self.last, line, mode)
+        if step not in self.steps and len(self.made) <= MOST_CHOICES:
+            self.steps.add(step)
             self.memory.append(self.made[:])
-        seen[mode] += 1
+        self.last = line
+        self.seen[line][mode] += 1
 
 
 ERRORS: tuple[type[Exception], ...] = (ValueError, RuntimeError, KeyError)

@@ -210,7 +210,7 @@ class Writer:
         self.suite(scope.inner(stack=name), 2)
 
     def write_suppress(self, scope: Scope) -> None:
-        kind = self.random.choice(["Exception", "ValueError", "ValueError, RuntimeError"])
+        kind = self.random.choice(["Exception", "Exception", "Exception", "ValueError"])
         self.add(scope.indent, f"with contextlib.suppress({kind}):")
         self.suite(scope.inner(stack=""))
 

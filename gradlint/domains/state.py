@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from gradlint.domains.tensor import NEW_LEAF, UNPLACED, Place, join_places
-from gradlint.domains.values import MOST_ATOMS, PARAMETER, TOP, Atom, Obj, Value
+from gradlint.domains.values import EVERYTHING, PARAMETER, Atom, Obj, Value, bounded
 from gradlint.flow.lattice import join_masks
 from gradlint.ir.events import Span
 
@@ -110,10 +110,9 @@ def join_values(into: dict[K, Value], other: dict[K, Value]) -> bool:
         old = into.get(key)
         if old is None:
             into[key] = value
-        elif old is value or old is TOP or value <= old:
+        elif old is value or old is EVERYTHING or value <= old:
             continue
         else:
-            joined = old | value
-            into[key] = joined if len(joined) <= MOST_ATOMS else TOP
+            into[key] = bounded(old | value)
         changed = True
     return changed

@@ -183,6 +183,10 @@ STATE_DICT = "state_dict"
 
 UNKNOWN = Unknown()
 TOP: Value = frozenset({UNKNOWN})
+MANY = Unknown()
+EVERYTHING: Value = frozenset({UNKNOWN, MANY})
+"""What a set that grew too large becomes. It absorbs whatever is joined to it, which `TOP` does not: an unknown
+thing is one of the things that a name may stand for."""
 MOST_ATOMS = 12
 """A set that grows beyond this is everything."""
 
@@ -250,5 +254,9 @@ def union(values: list[Value]) -> Value:
     """The join of many values."""
     if not values:
         return TOP
-    joined = values[0].union(*values[1:]) if len(values) > 1 else values[0]
-    return joined if len(joined) <= MOST_ATOMS else TOP
+    return bounded(values[0].union(*values[1:]) if len(values) > 1 else values[0])
+
+
+def bounded(joined: Value) -> Value:
+    """A union of values, unless it grew too large: then it is everything, and stays so."""
+    return EVERYTHING if len(joined) > MOST_ATOMS or MANY in joined else joined

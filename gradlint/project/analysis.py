@@ -26,8 +26,9 @@ from gradlint.facts import (
     Suspension,
 )
 from gradlint.ir.cfg import Body
-from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks
+from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks, purpose
 from gradlint.project.entries import entry_modes, first_entry
+from gradlint.project.evaluation import Evaluation
 from gradlint.project.program import Program
 from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
@@ -65,9 +66,10 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
             program.run(body, first_entry(program, body))
             solved.append(body)
     entries = entry_modes(program, solved)
+    evaluation = Evaluation(program, path, {body: entries.get(body, grad_mode.INHERITED) for body in solved})
     for body in solved:
         try:
-            yield from facts_of(program, body, path, entries.get(body, grad_mode.INHERITED))
+            yield from facts_of(program, body, path, entries.get(body, grad_mode.INHERITED), evaluation)
         except Exception as error:
             if on_crash is None:
                 raise
@@ -79,7 +81,7 @@ def wanted(module: Body) -> Iterator[Body]:
     every = list(bodies(module))
     found = {module}
     for body in every:
-        inner: Body | None = body if body.relevant else None
+        inner: Body | None = body if body.relevant or purpose.is_telling(body) else None
         while inner is not None and inner not in found:
             found.add(inner)
             inner = inner.parent
@@ -134,7 +136,7 @@ def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Ev
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
-        uncleared=list(uncleared(protocol)),
+        uncleared=list(uncleared(protocol, evaluation.frozen)),
         wiped=list(wiped(protocol)),
         misuses=recorder.all(ContextMisuse),
         leaks=list(leaks.leaks(program, run, entry)),
@@ -145,8 +147,8 @@ def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Ev
         writes=recorder.all(AttributeWrite),
         edits=list(edits(program, run)),
         keeps=recorder.all(Keep),
-        idle_forwards=evaluation.idle.get(body, []),
-        kept_graphs=evaluation.kept.get(body, []),
+        idle_forwards=evaluation.idle_forwards(body),
+        kept_graphs=evaluation.kept_graphs(body),
         lost_freezes=list(freezes.lost(program, run)),
         misspelt=list(freezes.misspelt(program, run)),
         is_context_manager=generators.is_context_manager(program, body),

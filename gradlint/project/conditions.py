@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
@@ -17,13 +18,21 @@ class Conditions:
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
-        self.made: dict[ir.Ref, ir.Event] = {}
-        self.stores: dict[str, list[tuple[int, ir.Ref]]] = {}
-        for index, event in every_event(protocol.graph):
+
+    @cached_property
+    def made(self) -> dict[ir.Ref, ir.Event]:
+        """The event that makes each temporary."""
+        events = (event for _, event in every_event(self.protocol.graph))
+        return {dst: event for event in events if (dst := getattr(event, "dst", None)) is not None}
+
+    @cached_property
+    def stores(self) -> dict[str, list[tuple[int, ir.Ref]]]:
+        """By name, the blocks of the assignments and what they assign."""
+        found: dict[str, list[tuple[int, ir.Ref]]] = {}
+        for index, event in every_event(self.protocol.graph):
             if isinstance(event, ir.Store):
-                self.stores.setdefault(event.name, []).append((index, event.src))
-            elif (dst := getattr(event, "dst", None)) is not None:
-                self.made[dst] = event
+                found.setdefault(event.name, []).append((index, event.src))
+        return found
 
     def counted(self, step: Op, loop: int | None) -> bool:
         """Whether ``step`` runs only in every so many iterations: under ``% n``, or when a counter is full."""

@@ -44,9 +44,7 @@ INPUTS: dict[type[ir.Event], Callable[[Any], tuple[ir.Ref | None, ...]]] = {
 class Definitions:
     """The reads and writes of one body.
 
-    ``readers`` and ``makers`` go by temporary, ``seen`` by `Load`: the assignments that may have given it its value.
-    ``loads`` is the way back: the reads that an assignment reaches. ``entry_loads`` are, by name, the reads that may
-    see what the name was when the body was entered; ``blocks`` tells where each event stands.
+    ``readers`` and ``makers`` go by temporary; ``blocks`` tells where each event stands.
     """
 
     def __init__(self, body: Body) -> None:
@@ -54,9 +52,10 @@ class Definitions:
         self.readers: dict[ir.Ref, list[ir.Event]] = {}
         self.makers: dict[ir.Ref, ir.Event] = {}
         self.blocks: dict[ir.Event, Block] = {}
-        self.seen: dict[ir.Load, frozenset[Definition]] = {}
-        self.loads: dict[ir.Store, list[ir.Load]] = {}
-        self.entry_loads: dict[str, list[ir.Load]] = {}
+        self._seen: dict[ir.Load, frozenset[Definition]] = {}
+        self._loads: dict[ir.Store, list[ir.Load]] = {}
+        self._entry_loads: dict[str, list[ir.Load]] = {}
+        self._solved = False
         self.stores: dict[str, list[ir.Store]] = {}
         self.calls: dict[ir.Span, ir.Call] = {}
         self.attributes: list[ir.Attr] = []
@@ -64,8 +63,24 @@ class Definitions:
         for block in body.graph.blocks:
             for event in block.events:
                 self._enter(block, event)
-        if self.loads_of_interest:
-            self._solve()
+
+    @property
+    def seen(self) -> dict[ir.Load, frozenset[Definition]]:
+        """The assignments that may have given each read its value; None stands for the entry."""
+        self._solve()
+        return self._seen
+
+    @property
+    def loads(self) -> dict[ir.Store, list[ir.Load]]:
+        """The reads that each assignment reaches."""
+        self._solve()
+        return self._loads
+
+    @property
+    def entry_loads(self) -> dict[str, list[ir.Load]]:
+        """By name, the reads that may see what the name was when the body was entered."""
+        self._solve()
+        return self._entry_loads
 
     def _enter(self, block: Block, event: ir.Event) -> None:
         self.blocks[event] = block
@@ -86,12 +101,11 @@ class Definitions:
         elif isinstance(event, ir.Enter):
             self.enters.append(event)
 
-    @property
-    def loads_of_interest(self) -> bool:
-        """Whether any variable is read."""
-        return any(isinstance(event, ir.Load) for event in self.makers.values())
-
     def _solve(self) -> None:
+        """Follow the assignments through the body, when somebody first asks."""
+        if self._solved:
+            return
+        self._solved = True
         blocks = self.body.graph.blocks
         before: list[Reaching | None] = [None] * len(blocks)
         before[0] = {}
@@ -121,12 +135,12 @@ class Definitions:
     def _read(self, block: Block, state: Reaching) -> None:
         for event in block.events:
             if isinstance(event, ir.Load):
-                seen = self.seen[event] = state.get(event.name, ENTERED)
+                seen = self._seen[event] = state.get(event.name, ENTERED)
                 for definition in seen:
                     if definition is None:
-                        self.entry_loads.setdefault(event.name, []).append(event)
+                        self._entry_loads.setdefault(event.name, []).append(event)
                     else:
-                        self.loads.setdefault(definition, []).append(event)
+                        self._loads.setdefault(definition, []).append(event)
             for name, found in changes(event):
                 state[name] = found
 

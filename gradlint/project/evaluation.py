@@ -63,13 +63,35 @@ class Evaluation:
         self.program, self.path, self.entries = program, path, entries
         self.tracer = Tracer(program)
         self.frozen = Frozen(program)
-        self.idle: dict[Body, list[IdleForward]] = {}
-        self.kept: dict[Body, list[KeptGraph]] = {}
-        found = [(c, reason) for body in entries for c in self._candidates(body) if (reason := self._reason(c)) is not None]
+        self._idle: dict[Body, list[IdleForward]] = {}
+        self._kept: dict[Body, list[KeptGraph]] = {}
+        self._judged = False
+
+    def idle_forwards(self, body: Body) -> list[IdleForward]:
+        """The forwards of ``body`` whose graph nobody walks back."""
+        self._judge()
+        return self._idle.get(body, [])
+
+    def kept_graphs(self, body: Body) -> list[KeptGraph]:
+        """The stores of ``body`` that keep such graphs across iterations."""
+        self._judge()
+        return self._kept.get(body, [])
+
+    def _judge(self) -> None:
+        """Judge all forwards of the file at once: of a chain of callers only the nearest that can tell reports one."""
+        if self._judged:
+            return
+        self._judged = True
+        found = []
+        for body in self.entries:
+            for candidate in self._candidates(body):
+                reason = self._reason(candidate)
+                if reason is not None:
+                    found.append((candidate, reason))
         nearest: dict[int, int] = {}
         for candidate, _ in found:
             key = id(candidate.forward)
-            nearest[key] = min(nearest.get(key, MOST_HOPS), candidate.hops)
+            nearest[key] = min(nearest.get(key, candidate.hops), candidate.hops)
         shown = [(c, reason) for c, reason in found if c.hops == nearest[id(c.forward)]]
         for candidate, reason in shown:
             self._report(candidate, reason, [other for other, _ in shown])
@@ -79,7 +101,12 @@ class Evaluation:
     def _candidates(self, body: Body) -> Iterator[Candidate]:
         """The forwards that record in ``body``, in its generator expressions and in the functions that it calls."""
         run = self.program.run(body, self.entries[body])
-        if run is None or not run.complete or body.kind in ("class", "genexp") or self._is_silent(body, run):
+        if run is None or not run.complete or body.kind in ("class", "genexp"):
+            return
+        # Of the methods of modules only those are judged that put something in eval mode.
+        if not run.recorder.all(ModuleMode) and purpose.is_method_of_module(self.program, body):
+            return
+        if self._is_silent(body, run):
             return
         for one in self._direct(run):
             yield one
@@ -89,13 +116,18 @@ class Evaluation:
         """Whether nothing is to be said about a body: a test, a framework's hook, one with a broken guard."""
         if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path):
             return True
-        broken = body.parent is not None and any(
-            decoration.subject == body.name
-            for (other, _), parent in self.program.runs.items()
-            if other is body.parent and parent is not None
-            for decoration in ineffective(self.program, parent)
-        )
-        return broken or purpose.is_guarded_hook(self.program, body)
+        return purpose.is_guarded_hook(self.program, body) or self._has_broken_decorator(body)
+
+    def _has_broken_decorator(self, body: Body) -> bool:
+        """Whether a grad-mode decorator stands above the body, or above one around it, without effect."""
+        scope = body
+        while scope.parent is not None:
+            for (other, _), run in list(self.program.runs.items()):
+                if other is scope.parent and run is not None:
+                    if any(decoration.subject == scope.name for decoration in ineffective(self.program, run)):
+                        return True
+            scope = scope.parent
+        return False
 
     def _runs(self, run: Run) -> Iterator[Run]:
         """A run, and those of the generator expressions that the body makes."""
@@ -108,15 +140,14 @@ class Evaluation:
 
     def _direct(self, outer: Run) -> Iterator[Candidate]:
         for run in self._runs(outer):
-            calls = self.tracer.definitions(run.body).calls
             for forward in run.recorder.all(Forward):
-                call = calls.get(forward.span)
-                if call is None or forward.modes.bits & grad_mode.NO_GRAPH or forward.result.graph != tensor.GRAPH:
+                if forward.modes.bits & grad_mode.NO_GRAPH or forward.result.graph != tensor.GRAPH:
                     continue
-                if not self.frozen.covers(forward.module.atoms):
+                call = self.tracer.definitions(run.body).calls.get(forward.span)
+                if call is not None and not self.frozen.covers(forward.module.atoms):
                     trace = self.tracer.trace(("ref", run.body, call.dst))
                     yield Candidate(
-                        forward, run.body, call, forward.module.name, forward.marks, tuple(trace.uses), trace.nodes
+                        forward, run.body, call, forward.module.name.removesuffix(".forward"), forward.marks, tuple(trace.uses), trace.nodes
                     )
 
     def _through(self, outer: Run, hops: int) -> Iterator[Candidate]:
@@ -124,11 +155,13 @@ class Evaluation:
         if hops > MOST_HOPS:
             return
         for run in self._runs(outer):
-            calls = self.tracer.definitions(run.body).calls
             for local in run.recorder.local_calls():
-                call, fn = calls.get(local.span), local.fn
+                fn = local.fn
                 modes = inside(fn, local.modes)
-                if call is None or modes & grad_mode.NO_GRAPH or fn.body.is_generator or fn.body is outer.body:
+                if modes & grad_mode.NO_GRAPH or fn.body.is_generator or fn.body is outer.body:
+                    continue
+                call = self.tracer.definitions(run.body).calls.get(local.span)
+                if call is None:
                     continue
                 callee = self.program.run(fn.body, grad_mode.INHERITED)
                 if callee is None or not callee.complete or self._is_silent(fn.body, callee):
@@ -172,7 +205,7 @@ class Evaluation:
         if purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call):
             return None
         closed = self._is_closed(candidate)
-        name = candidate.forward.module.name or "the module"
+        name = candidate.forward.module.name.removesuffix(".forward") or "the module"
         if candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and (closed or not self._may_be_walked(body, candidate)):
             return f"`{name}` is in eval mode"
         if purpose.is_method_of_module(self.program, body):
@@ -183,7 +216,7 @@ class Evaluation:
         if data and closed:
             return f"the loop runs over `{data}`"
         if not closed:
-            return None
+            return "" if any(self._is_metered(use) for use in candidate.of(KEPT)) else None
         if purpose.acts(body):
             return f"`{body.name}` acts, and {self._off(candidate)}"
         return "" if self._trains(body) or candidate.of(KEPT) else None
@@ -199,6 +232,10 @@ class Evaluation:
         stored = candidate.of(STORED)
         return bool(candidate.of(OFF)) and not escapes and all(self._only_looked_at(use) for use in stored)
 
+    def _is_metered(self, kept: Use) -> bool:
+        """Whether a class of the file that adds up numbers keeps the result."""
+        return kept.sure and kept.holder is not None and roles.METER.search(kept.holder[1].name) is not None
+
     def _only_looked_at(self, stored: Use) -> bool:
         """Whether an attribute of a class of the file is read only to take numbers out of it."""
         if stored.holder is None or stored.holder[0] != "attr":
@@ -208,7 +245,7 @@ class Evaluation:
 
     def _may_be_walked(self, body: Body, candidate: Candidate) -> bool:
         """Whether a result that leaves the body on the graph may be differentiated by whoever gets it."""
-        if body.name in ("forward", "__call__") and purpose.is_method_of_module(self.program, body):
+        if purpose.is_method_of_module(self.program, body):
             return True
         if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
             return True
@@ -217,6 +254,10 @@ class Evaluation:
             return True
         if any(flag.value is not False and not self._is_of_module(flag) for flag in run.recorder.all(GradFlag)):
             return True
+        return self._walks_something_else(run)
+
+    def _walks_something_else(self, run: Run) -> bool:
+        """Whether the body goes backward from something that no forward in it is known to have made."""
         spans = {use.event.span for one in self._direct(run) for use in one.of(WALKED)}
         return any(backward.span not in spans for backward in run.recorder.all(Backward))
 
@@ -227,7 +268,7 @@ class Evaluation:
         """Whether a function of the file that calls ``body`` goes backward from what it returns."""
         if not candidate.of(RETURNED, YIELDED):
             return False
-        for (caller, _), run in self.program.runs.items():
+        for (caller, _), run in list(self.program.runs.items()):
             for local in run.recorder.local_calls() if run is not None else ():
                 call = self.tracer.definitions(caller).calls.get(local.span) if local.fn.body is body else None
                 if call is not None and self.tracer.trace(("ref", caller, call.dst)).of(WALKED):
@@ -235,9 +276,11 @@ class Evaluation:
         return False
 
     def _trains(self, body: Body) -> bool:
-        """Whether the body goes backward itself, so that gradients are known to be on."""
+        """Whether the body goes backward from other forwards, so that gradients are known to be on."""
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
-        return run is not None and any(not backward.modes.off for backward in run.recorder.all(Backward))
+        if run is None or self._walks_something_else(run):
+            return False
+        return any(not backward.modes.off for backward in run.recorder.all(Backward))
 
     # -- reporting -----------------------------------------------------------------------------------------
 
@@ -247,18 +290,20 @@ class Evaluation:
         forward, call = candidate.forward, f"{candidate.name}(...)"
         for use in kept:
             span = use.event.span
-            if all(known.span != span for known in self.kept.get(body, ())):
+            if all(known.span != span for known in self._kept.get(body, ())):
                 because = ((candidate.call.span, "the graph is recorded here"), (span, "and stored here"))
                 graph = KeptGraph(span, forward.modes, forward.loops, forward.block, use.label or "it", call, because)
-                self.kept.setdefault(body, []).append(graph)
+                self._kept.setdefault(body, []).append(graph)
         if not reason and (kept or candidate.of(KEPT)):
             return
         if any(feeds(other, candidate) for other in others):
             return
         reason = reason or self._off(candidate)
         because = (*self._eval_call(body, candidate), (candidate.call.span, "the graph is recorded here"))
+        if any(known.span == candidate.call.span for known in self._idle.get(body, ())):
+            return
         idle = IdleForward(candidate.call.span, forward.modes, forward.loops, forward.block, call, reason, because)
-        self.idle.setdefault(body, []).append(idle)
+        self._idle.setdefault(body, []).append(idle)
 
     def _grows(self, candidate: Candidate, use: Use) -> bool:
         """Whether a store adds another graph in every iteration."""

@@ -24,7 +24,7 @@ class Frozen:
     def __init__(self, program: Program) -> None:
         self._atoms: set[Atom] = set()
         aliases: list[tuple[frozenset[Atom], Atom]] = []
-        for (body, _), run in program.runs.items():
+        for (body, _), run in list(program.runs.items()):
             if run is None:
                 continue
             for flag in run.recorder.all(GradFlag):

@@ -409,6 +409,8 @@ class Program:
         constructor = classes.own_function(self, cls, "__init__")
         if constructor is not None:
             self.call(ip, site, self.world.fn(constructor.body, made, constructor.wrappers, constructor.marks))
+        elif cls.bases:
+            ip.raised(ip.state)
         return frozenset((made,))
 
     def call_instance(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
@@ -468,8 +470,10 @@ class Program:
         if isinstance(atom, Obj):
             if atom.cls is not None:
                 return classes.is_module(self, atom.cls)
+            if atom.type == RESULT:
+                return atom in self.seen_as_module
             return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
-        if isinstance(atom, Sym):
+        if isinstance(atom, Sym) and not roles.is_class(atom.path):
             if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
                 return True
             return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
@@ -568,7 +572,7 @@ def reach(ip: Interpreter, value: Value) -> set[Atom]:
 
 
 BUILTINS = frozenset(dir(__import__("builtins")))
-KNOWN_METHODS = frozenset("backward step zero_grad eval train parameters named_parameters state_dict items values append".split())
+KNOWN_METHODS = frozenset("backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values append".split())
 MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
 MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
 WHOLE_MODEL = re.compile(r"(?:^|[._])(?:model|net|network|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor)$")

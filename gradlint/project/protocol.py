@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Atom, Obj, Sym, Value
 from gradlint.facts import Backward, Clear, Forward, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.project import demands, ownership
+from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
@@ -172,7 +174,7 @@ class Protocol:
         return {
             atom
             for forward in self.run.recorder.all(Forward)
-            if not forward.result.cut and reached & forward.result.atoms
+            if not forward.marks & FROZEN and not forward.result.cut and reached & forward.result.atoms
             for atom in forward.module.atoms
         }
 
@@ -206,8 +208,10 @@ class Protocol:
 
 
 def is_pass(happening: object) -> bool:
-    """A backward pass that adds to gradients."""
-    return isinstance(happening, Backward) and happening.how != "grad" and not happening.inputs
+    """A backward pass that adds to gradients which nobody but the program clears."""
+    if not isinstance(happening, Backward) or happening.how == "grad" or happening.inputs:
+        return False
+    return roles.ENGINE.search(happening.how.removesuffix(".backward")) is None
 
 
 def optimizers(step: Op) -> Value:

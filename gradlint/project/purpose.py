@@ -51,6 +51,11 @@ def acts(body: Body) -> bool:
     return body.kind == "function" and roles.ACTS.search(body.name) is not None
 
 
+def is_telling(body: Body) -> bool:
+    """Whether the name alone makes a body worth looking at."""
+    return evaluates(body) or acts(body)
+
+
 def may_be_differentiated(body: Body) -> bool:
     """Whether a name around ``body`` says that gradients of its forwards are wanted."""
     scope: Body | None = body
@@ -63,13 +68,16 @@ def may_be_differentiated(body: Body) -> bool:
 
 def returns_loss(body: Body) -> bool:
     """Whether the function's name says that it computes something to be minimised."""
-    return roles.LOSS.search(body.name) is not None and not roles.EVALUATION.search(body.name)
+    return roles.LOSS.search(body.name) is not None and not roles.EVALUATION_WORD.search(body.name)
 
 
 def is_method_of_module(program: Program, body: Body) -> bool:
     """Whether a body is, or is inside of, a method of a module."""
     around = class_around(body)
-    return around is not None and classes.is_module(program, program.class_of(around[1]))
+    if around is None:
+        return False
+    cls = program.class_of(around[1])
+    return classes.is_module(program, cls) or program.instance(cls) in program.seen_as_module
 
 
 def is_guarded_hook(program: Program, body: Body) -> bool:
@@ -127,7 +135,8 @@ def labels_of(tracer: Tracer, body: Body, ref: ir.Ref) -> list[str]:
     """How the source calls a value and what it is computed from: ``val_loader`` in ``enumerate(tqdm(val_loader))``."""
     known = tracer.definitions(body)
     found: list[str] = []
-    pending, seen = [(body, ref)], set[tuple[Body, ir.Ref]]()
+    pending = [(body, ref)]
+    seen: set[tuple[Body, ir.Ref]] = set()
     while pending and len(found) < MOST_LABELS:
         scope, current = pending.pop()
         if (scope, current) in seen:

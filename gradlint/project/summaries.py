@@ -10,14 +10,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import EVAL, State, TRAIN, UNTOUCHED
+from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
-    CONTAINER,
     ITERATOR,
-    PARAMETER,
-    RESULT,
-    TENSOR,
     TOP,
     Atom,
     Context,

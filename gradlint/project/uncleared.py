@@ -13,10 +13,11 @@ from gradlint.project.protocol import Op, Protocol, optimizers
 if TYPE_CHECKING:
     from gradlint.domains.values import Value
     from gradlint.ir.cfg import Body
+    from gradlint.project.frozen import Frozen
     from gradlint.project.program import Program
 
 
-def uncleared(protocol: Protocol) -> Iterator[Uncleared]:
+def uncleared(protocol: Protocol, frozen: Frozen) -> Iterator[Uncleared]:
     """Yield the backward passes of loops whose gradients are never cleared, each once, in source order."""
     found: dict[object, Uncleared] = {}
     groups: set[tuple[int, Value]] = set()
@@ -30,7 +31,7 @@ def uncleared(protocol: Protocol) -> Iterator[Uncleared]:
             if group not in groups:
                 found.setdefault(fact.span, fact)
             groups.add(group)
-        elif (other := polluting(protocol, backward, step, loop, clears)) is not None:
+        elif (other := polluting(protocol, frozen, backward, step, loop, clears)) is not None:
             assert isinstance(other.what, Backward)
             reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
             fact = made(backward, step, f"`{other.what.call}`", reasons)
@@ -43,7 +44,7 @@ def loops_around_steps(program: Program, bodies: Iterable[Body]) -> list[Body]:
     training = {
         body.name
         for (body, _), run in program.runs.items()
-        if run is not None and body.kind == "function" and run.recorder.all(Step) and run.recorder.all(Backward)
+        if run is not None and body.kind == "function" and {Backward, Step} <= set(map(type, run.recorder.in_order()))
     }
     return [body for body in bodies if training and not body.relevant and calls_in_loop(body, training)]
 
@@ -84,10 +85,12 @@ def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, ste
     return near and not conditions.only_first(op, step, loop)
 
 
-def polluting(protocol: Protocol, backward: Op, step: Op, loop: int, clears: list[Op]) -> Op | None:
+def polluting(
+    protocol: Protocol, frozen: Frozen, backward: Op, step: Op, loop: int, clears: list[Op]
+) -> Op | None:
     """The pass of another player, between the clear and ``backward``, that leaves gradients in this one."""
     owned = {module for atom in optimizers(step) for module in protocol.program.owners.get(atom) or ()}
-    if not owned:
+    if not owned or frozen.covers(frozenset(owned)):
         return None
     for _, other, others_step in pairs(protocol):
         if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:

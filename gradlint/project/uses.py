@@ -379,7 +379,7 @@ def made_function(walk: Walk, body: Body, event: ir.MakeFunction, ref: object) -
 
 
 def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: object) -> None:
-    if event.src != ref:
+    if event.src != ref or isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
         return
     if event.name == "data":
         walk.use(OFF, body, event, "`.data`")
@@ -392,7 +392,7 @@ def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: object) -> Non
 
 
 def set_item(walk: Walk, body: Body, event: ir.SetItem, ref: object) -> None:
-    if event.src == ref:
+    if event.src == ref and not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
         walk.hold(body, event.obj, event, f"{walk.tracer.label(body, event.obj)}[...]")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 import warnings
+from contextlib import suppress
 from typing import TypeAlias
 
 from gradlint.source.reading import NotReadable
@@ -41,6 +42,14 @@ def parse(text: str) -> ast.Module:
         raise NotReadable(f"cannot be parsed: {error}") from None
     _require_bounds(tree)
     return tree
+
+
+def parse_outline(text: str, outline: str) -> ast.Module:
+    """Return the tree of ``outline``, which is ``text`` with parts left out, or of all of it if that is no Python."""
+    if outline is not text:
+        with suppress(NotReadable):
+            return parse(outline)
+    return parse(text)
 
 
 def _syntax_error(error: SyntaxError, text: str) -> NotReadable:

@@ -19,8 +19,19 @@ def is_module(path: str) -> bool:
     return MODULE.search(path) is not None and _VERB.match(path.rpartition(".")[2]) is None
 
 
+_CLASS = re.compile(r"^[A-Z]\w*[a-z]\w*$")
+
+
+def is_class(path: str) -> bool:
+    """Whether a variable is called like a class (``Model``): calling it makes something."""
+    return _CLASS.search(path) is not None
+
+
 OPTIMIZER = re.compile(r"(?:^|[._])(?:\w*optim(?:izer)?s?(?:_?\w{1,12})?|opt|opt_?\w{1,3}|\w+_opt|\w+Opt)$", re.IGNORECASE)
 """The last part of a path that names an optimizer."""
+
+ENGINE = re.compile(r"(?:^|[._])\w*engine$", re.IGNORECASE)
+"""Names of what wraps model and optimizer, and clears the gradients itself."""
 
 CLEARS = re.compile(r"(?:zero|clear|reset|null)\w*grad", re.IGNORECASE)
 """Names of functions that clear gradients."""
@@ -41,9 +52,13 @@ LOSS = re.compile(r"(?:^|[._])\w*(?:loss|criterion|objective)\w*$", re.IGNORECAS
 EVALUATION = re.compile(
     r"^_*(?:eval(?:uate|uation)?|valid(?:ate|ation)?|val|test|predict|infer(?:ence)?)(?:_(?:epoch|step|loop|model|net|network"
     r"|batch|one_epoch|dataset|loader|data|accuracy|metrics|loss|set|once|all|fn|imgs?|images?|nets?|proba|classes|labels?))?$"
+    r"|^_*(?:eval(?:uate|uation)?|validat(?:e|ion)|predict|infer(?:ence)?)_\w+$"
     r"|^(?:compute|calc(?:ulate)?|get|measure|check)_(?:val_|test_|valid_)?(?:accuracy|acc|metrics?|fid|bleu|perplexity|map|auc)$"
 )
 """Names of functions that evaluate or predict."""
+
+EVALUATION_WORD = re.compile(r"(?:^|_)(?:val|valid|test|eval|validat\w*|evaluat\w*|infer\w*|predict\w*)(?:_|$)", re.IGNORECASE)
+"""A word in a name that says that it has to do with evaluation."""
 
 EVALUATION_DATA = re.compile(r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$")
 """Names of what an evaluation loops over."""

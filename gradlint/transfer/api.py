@@ -18,6 +18,7 @@ from gradlint.domains.values import (
     TOP,
     Api,
     Atom,
+    Cls,
     Context,
     Fn,
     Literal,
@@ -75,12 +76,12 @@ PURE = SCALARS | ARITHMETIC | COLLECT | {"builtins.enumerate", "builtins.zip", "
 
 
 def never_raises(atom: Atom) -> bool:
-    """Calls that raise nothing worth a landing pad: mode switches, functions of this file (they tell themselves)."""
+    """Calls that raise nothing worth a landing pad: mode switches, and code of this file (it tells itself)."""
     if isinstance(atom, Api):
         return atom.name in grad_contexts() or atom.name.startswith("contextlib.")
     if isinstance(atom, Method):
         return atom.name == "enter_context"
-    return isinstance(atom, (Fn, Context))
+    return isinstance(atom, (Fn, Cls, Context))
 
 
 def call(ip: Interpreter, site: Site, api: Api) -> Value:

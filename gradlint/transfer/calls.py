@@ -122,11 +122,11 @@ def call_each(ip: Interpreter, site: Site, callees: list[Atom]) -> tuple[Value, 
 
 
 def decorating(ip: Interpreter, site: Site, callees: Value) -> None:
-    """Note by what a generator function is decorated."""
+    """Note by what a function is decorated."""
     from gradlint.transfer import contexts
 
     for atom in site.args[0] if len(site.args) == 1 else ():
-        if isinstance(atom, Fn) and atom.body.is_generator and contexts.is_decorator(site.event, atom.body):
+        if isinstance(atom, Fn) and contexts.is_decorator(site.event, atom.body):
             ip.program.decorators.setdefault(atom.body, set()).update(callees)
 
 
@@ -248,7 +248,7 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
 
     for value in site.values():
         ip.program.escaped(value)
-    marks = ip.state.marks.get(module, 0)
+    marks = ip.marks_of(module)
     if module in ip.program.sequences and len(site.args) == 1:
         return in_sequence(ip, site, ip.program.sequences[module])
     trainable = ip.program.trainable(ip, module) and not ip.frozen(module)

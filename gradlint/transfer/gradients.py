@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -13,6 +14,10 @@ from gradlint.torch_model import roles
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
+
+
+OVERWRITES = re.compile(r"zero|fill|copy|set_|^\[\]=$")
+"""In-place operations that leave nothing of what was there, or may not."""
 
 
 def written(ip: Interpreter, event: ir.Call) -> str:
@@ -64,6 +69,13 @@ def assign(ip: Interpreter, span: ir.Span, subject: Value) -> None:
     ip.recorder.note(Touch(span, *ip.where(), ip.describe(subject, "", span), True))
 
 
+def edit(ip: Interpreter, event: ir.Event, target: Value, name: str, op: str) -> None:
+    """Something is edited in place: a gradient, if it is called so, which ``zero_`` and its like clear."""
+    is_grad = "grad" in name.split(".") or any(isinstance(atom, Obj) and atom.type == GRAD for atom in target)
+    if is_grad and OVERWRITES.search(op):
+        assign(ip, event.span, TOP)
+
+
 def read(ip: Interpreter, span: ir.Span, subject: Value) -> None:
     """Somebody looks at a gradient, and may keep it."""
     ip.recorder.note(Touch(span, *ip.where(), ip.describe(subject, "", span), False))
@@ -72,14 +84,13 @@ def read(ip: Interpreter, span: ir.Span, subject: Value) -> None:
 def pass_on(ip: Interpreter, site: Site) -> None:
     """Code out of sight gets an optimizer, a module or parameters, or its name says that it clears gradients."""
     func = site.event.func
-    if all(isinstance(atom, Api) and atom.name.startswith("torch.") for atom in ip.value(func)):
-        return
     label = ip.labels[func] if func >= 0 else ""
     name = label.rpartition(".")[2]
-    if roles.RESCALES.search(name):
-        return
     if roles.CLEARS.search(name):
         assign(ip, site.event.span, TOP)
+        return
+    known = all(isinstance(atom, Api) and atom.name.startswith("torch.") for atom in ip.value(func))
+    if known or roles.RESCALES.search(name):
         return
     given = [(ip.receivers[func], ip.value(ip.receivers[func]))] if func in ip.receivers else []
     given += zip(site.event.args, site.args, strict=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import FROZEN, THAWED, State
+from gradlint.domains.state import EVAL, FROZEN, THAWED, TRAIN, UNTOUCHED, State
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -143,6 +143,16 @@ class Interpreter:
             atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
         return False
 
+    def marks_of(self, module: Atom) -> int:
+        """What is known of the mode of a module, or of what it is part of."""
+        atom: Atom | None = module
+        while atom is not None:
+            marks = self.state.marks.get(atom, 0)
+            if marks & (EVAL | TRAIN | UNTOUCHED):
+                return marks
+            atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
+        return 0
+
     def modes(self) -> Modes:
         """The grad modes now in force."""
         return Modes(self.state.modes, dict(self.state.since))
@@ -243,6 +253,7 @@ class Interpreter:
 
     def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
         """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
+        gradients.edit(self, event, target, operand.name, op)
         kept: list[frozenset[tensor.Saved]] = []
         leaf = bool(target)
         for atom in target:
@@ -305,6 +316,8 @@ def copy(ip: Interpreter, e: ir.Copy) -> None:
     if ip.temps[e.dst] is not TOP and e.dst in ip.recorder.uses:
         joined = union([ip.temps[e.dst], joined])
     ip.recorder.uses.add(e.dst)
+    # Temporaries are no part of the state: without this a block behind both arms could miss that one was reached later.
+    ip.state.env[str(e.dst)] = joined
     ip.set(e, joined, ip.labels[e.src] if e.src >= 0 else "")
 
 

@@ -152,7 +152,7 @@ def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     wanted = True if flag is None else calls.truth(flag)
     if flag is not None and wanted is None and not ip.program.is_module(receiver):
         return None
-    calls.set_training(ip, site.event, frozenset((receiver,)), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted], "train" if flag is not None and wanted is not True else "")
+    calls.set_training(ip, site.event, alternatives(ip, site, receiver), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted], "train" if flag is not None and wanted is not True else "")
     return frozenset((receiver,))
 
 
@@ -160,8 +160,14 @@ def eval_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``module.eval()``."""
     if site.args:
         return None
-    calls.set_training(ip, site.event, frozenset((receiver,)), EVAL, "eval")
+    calls.set_training(ip, site.event, alternatives(ip, site, receiver), EVAL, "eval")
     return frozenset((receiver,))
+
+
+def alternatives(ip: Interpreter, site: Site, receiver: Atom) -> Value:
+    """All that the receiver may be: whichever it is, what the name stands for is in the same mode afterwards."""
+    whole = ip.value(receiver_ref(ip, site))
+    return whole if receiver in whole else frozenset((receiver,))
 
 
 def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
@@ -314,8 +320,6 @@ def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
     """``tensor.add_(other)``."""
     operands = [target, *site.values()]
     saving.save_operands(ip, site.event, name, operands, target)
-    if "grad" in ip.operand(receiver_ref(ip, site)).name.split("."):
-        gradients.assign(ip, site.event.span, TOP)
     ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
     result = ip.operate(site.event, name.rstrip("_"), operands)
     after = calls.edited(ip, site.event, target, result)

@@ -116,13 +116,18 @@ def _entry_of_generator(program: Program, generator: Fn, before: int) -> Entry:
     return Entry(inside, held, kept)
 
 
+def is_code(ip: Interpreter, atom: Atom) -> bool:
+    """Whether a context manager is code of this file: an instance of a class, or made by a generator."""
+    return (isinstance(atom, Obj) and atom.cls is not None) or ip.program.generator_of(atom) is not None
+
+
 def enter(ip: Interpreter, region: int, context: Value) -> None:
     """Enter a with-item."""
     state, before = ip.state, ip.state.modes
     state.held.pop(region, None)
     state.kept.pop(region, None)
     inside, held, kept = entry_of(ip, context, before)
-    if kept and inside != before and any(ip.program.generator_of(atom) is not None for atom in context):
+    if kept and inside != before and any(is_code(ip, atom) for atom in context):
         for outer in state.kept:
             state.kept[outer] = kept | (state.kept[outer] if held else 0)
     state.modes = inside
@@ -152,9 +157,7 @@ def push(ip: Interpreter, stack: Atom, context: Value) -> None:
     current = state.kept.get(region)
     if held and current is not None:
         if region == ip.block.regions[-1]:
-            plain = all(isinstance(atom, Context) or atom.cls is None for atom in context if isinstance(atom, Obj))
-            plain = plain and all(ip.program.generator_of(atom) is None for atom in context)
-            held = current if plain else entry_of(ip, context, current).held
+            held = entry_of(ip, context, current).held if any(is_code(ip, atom) for atom in context) else current
         state.held[region] = state.held.get(region, 0) | held
         if not kept:
             del state.kept[region]

@@ -14,33 +14,23 @@ from gradlint.lower.python.dispatch import span_of, suite
 from gradlint.lower.python.expressions import value_of
 from gradlint.lower.python.graph import GraphBuilder, TooLarge
 from gradlint.lower.python.names import Bindings, Definition, bindings, target_names, walrus_names
-from gradlint.torch_model.words import GRADIENT_WORDS
+from gradlint.torch_model.words import Places
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _KEYWORD = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+")
 _WORTH_A_LOOK = re.compile(r":=|\byield\b")
 _NO_RENAMES: dict[str, str] = {}
-_SWITCH = r"(?:no_grad|enable_grad|inference_mode|set_grad_enabled)\b"
-_ALIAS = re.compile(rf"\b{_SWITCH}\s+as\s+(\w+)|^(\w+)\s*=\s*(?:\w+\.)*{_SWITCH}", re.MULTILINE)
-
-
-def gradient_words(text: str) -> re.Pattern[str]:
-    """What marks a body of the module ``text`` as relevant: the words of torch, and the module's own names for them."""
-    aliases = sorted({name for match in _ALIAS.finditer(text) for name in match.groups() if name})
-    if not aliases:
-        return GRADIENT_WORDS
-    return re.compile(rf"{GRADIENT_WORDS.pattern}|\b(?:{'|'.join(aliases)})\b", GRADIENT_WORDS.flags)
 
 
 class Source:
     """The text of a module and the bodies found in it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, places: Places) -> None:
         self.text = text
         self.line_starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
         self.is_ascii = text.isascii()
         self.bodies: dict[ast.AST, Body] = {}
-        self.words = gradient_words(text)
+        self.places = places
 
     # -- text ----------------------------------------------------------------------------------------------
 
@@ -140,7 +130,7 @@ class Source:
         span = span_of(node)
         qualname = f"{parent.qualname}.{name}" if parent.qualname else name
         body = Body(kind, name, qualname, span, span, build, parent)
-        body.relevant = self.words.search(self.segment(node)) is not None
+        body.relevant = bool(self.places.within(self.offset(*span[:2]), self.offset(*span[2:])))
         self.bodies[node] = body
         parent.children.append(body)
         return body
@@ -161,11 +151,11 @@ class Source:
     def _is_relevant(self, found: Bindings, start: int, end: int) -> bool:
         """Whether the text of a body speaks of gradients. The text of a definition in it belongs to that one."""
         for definition in found.definitions:
-            if self.words.search(self.text, start, self.line_starts[definition.lineno - 1]):
+            if self.places.within(start, self.line_starts[definition.lineno - 1]):
                 return True
             last = definition.end_lineno or definition.lineno
             start = self.line_starts[last] if last < len(self.line_starts) else len(self.text)
-        return self.words.search(self.text, start, end) is not None
+        return bool(self.places.within(start, end))
 
     def _name_span(self, span: Span, name: str) -> Span:
         line, column = span[0], span[1]

@@ -1,0 +1,154 @@
+"""The text of a module without the functions that cannot matter.
+
+Parsing is what costs most, and most functions of most files say nothing about gradients and are called by nothing
+that does. They are found by their first lines and left out before the text is parsed; every line that stays keeps its
+number.
+
+Only functions at the left margin, and methods four columns or a tab in, are left out. Nothing here understands
+strings: a line in one that looks like a definition may hide the rest of the string, never code, for a stretch of text
+with half a string in it stays. Where the rest does not parse, the whole text is parsed instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gradlint.torch_model.words import Places
+
+_HEAD = re.compile(r"\n( {4}|\t)?(?:@|(?:async[ \t]+)?(def|class)[ \t]+(\w+))")
+_END = {
+    "": re.compile(r"\n[^\s#)\]}]"),
+    "    ": re.compile(r"\n {0,4}[^\s#)\]}]"),
+    "\t": re.compile(r"\n\t?[^\s#)\]}]"),
+}
+_NARROW = re.compile(r"\n {1,3}(?:def|class|return|self|if|for)\b")
+_NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
+_DEEPEST = 2
+"""The constructor of an attribute's attribute is looked into, and no further."""
+
+
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A function at the margin, a class there, or a method (``owner`` is its class)."""
+
+    name: str
+    start: int
+    end: int
+    is_class: bool
+    owner: _Part | None = None
+    methods: list[_Part] = field(default_factory=list)
+
+
+def outline(text: str, places: Places) -> str:
+    """Return ``text`` with blank lines for every function that has no place in it and that no such function needs."""
+    if _NARROW.search(text):
+        return text
+    parts = _parts(text)
+    needed = _needed(text, parts, places)
+    kept: list[str] = []
+    position = 0
+    passed: set[_Part] = set()
+    for part in parts:
+        if part.is_class or part in needed or part.start < position or _breaks_string(text, part):
+            continue
+        kept.append(text[position : part.start])
+        lines = text.count("\n", part.start, part.end)
+        if part.owner is not None and part.owner not in passed:
+            passed.add(part.owner)
+            kept.append("\n\tpass" if text[part.start + 1] == "\t" else "\n    pass")
+            lines -= 1
+        kept.append("\n" * lines)
+        position = part.end
+    return "".join(kept) + text[position:] if kept else text
+
+
+def _parts(text: str) -> list[_Part]:
+    """The definitions that might be left out, with their decorators, and the classes around them."""
+    found: list[_Part] = []
+    owner: _Part | None = None
+    decorated: int | None = None
+    for match in _HEAD.finditer(text):
+        indent, keyword, name = match.group(1) or "", match.group(2), match.group(3)
+        start = match.start() if decorated is None else decorated
+        if keyword is None:
+            decorated = start
+            continue
+        decorated = None
+        if indent and (owner is None or start >= owner.end):
+            continue
+        end = _END[indent].search(text, match.end())
+        part = _Part(name, start, end.start() if end else len(text), keyword == "class")
+        if not indent:
+            owner = part if part.is_class else None
+            found.append(part)
+        elif owner is not None and not part.is_class:
+            part.owner = owner
+            owner.methods.append(part)
+            found.append(part)
+    return found
+
+
+def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
+    """The parts that say something about gradients, and what they name: functions, methods, constructors."""
+    called: dict[str, list[_Part]] = {}
+    for part in parts:
+        called.setdefault(part.name if part.owner is None else f".{part.name}", []).append(part)
+    depths: dict[_Part, int] = {}
+    pending: list[_Part] = []
+
+    def need(part: _Part, depth: int) -> None:
+        if part not in depths:
+            depths[part] = depth
+            pending.append(part)
+
+    def need_named(start: int, end: int, depth: int) -> None:
+        for name in set(_NAME.findall(text, start, end)):
+            for part in called.get(name, ()):
+                need(part, depth + 1 if part.is_class else depth)
+
+    for part in _saying_something(parts, places):
+        need(part, 0)
+    for start, end in _between(text, parts):
+        if any(not text.startswith(("import ", "from "), text.rfind("\n", 0, at) + 1) for at in places.within(start, end)):
+            need_named(start, end, 0)
+    while pending:
+        part = pending.pop()
+        depth = depths[part]
+        end = part.end
+        if part.is_class:
+            end = text.find(":\n", part.start, part.end)
+            for method in part.methods:
+                if method.name.startswith("__") or method.name in ("setup", "build"):
+                    need(method, depth)
+        elif part.owner is not None:
+            need(part.owner, depth)
+        if depth < _DEEPEST:
+            need_named(part.start, end, depth)
+    return set(depths)
+
+
+def _saying_something(parts: list[_Part], places: Places) -> Iterator[_Part]:
+    """The functions with a place in them; of a constructor, which may make in-place layers, the ``forward`` too."""
+    for part in parts:
+        if not part.is_class and places.within(part.start, part.end):
+            yield part
+            if part.name == "__init__" and part.owner is not None:
+                yield from (method for method in part.owner.methods if method.name == "forward")
+
+
+def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:
+    """The stretches of the text outside all functions."""
+    position = 0
+    for part in parts:
+        if not part.is_class:
+            if part.start > position:
+                yield position, part.start
+            position = max(position, part.end)
+    yield position, len(text)
+
+
+def _breaks_string(text: str, part: _Part) -> bool:
+    """Whether a string begins or ends in a part that is not all of it."""
+    return any(text.count(quotes, part.start, part.end) % 2 for quotes in ('"""', "'''"))

@@ -212,9 +212,14 @@ class Uncleared:
 
 @dataclass(frozen=True, slots=True)
 class Wiped:
-    """A call that clears gradients which a step should still apply."""
+    """A call that clears gradients at the wrong place.
+
+    ``form``: ``between`` backward and step, at every ``micro-batch`` of an accumulation, outside of the ``closure``
+    that the optimizer runs many times.
+    """
 
     span: Span
+    form: str
     call: str
     step: str
     because: Reasons

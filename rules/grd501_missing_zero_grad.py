@@ -109,7 +109,8 @@ def train_accumulating(model, loader, criterion, optimizer, every):
 ## Known limits
 
 `model.zero_grad()`, `p.grad = None`, `w.grad.zero_()`, helpers that do one of these, and assigned gradients count as
-clearing. A method that makes one step, and whose callers are not known, is not reported: they may clear.
+clearing. An engine or an optimizer that goes backward itself, as in `engine.backward(loss)`, may clear by itself.
+A method that makes one step, and whose callers are not known, is not reported: they may clear.
 
 ```python
 import torch

@@ -140,6 +140,13 @@ if TYPE_CHECKING:
     from gradlint.facts import Facts
 
 
+MESSAGES = {"closure": "`{call}` clears once, but `{step}` runs its closure many times and adds up what it computes"}
+HELPS = {
+    "micro-batch": "clear once per step, where the step is",
+    "closure": "clear inside the closure, before its backward",
+}
+
+
 class ZeroGradMisplaced(Rule):
     """Gradients cleared before the step that should apply them."""
 
@@ -154,4 +161,8 @@ class ZeroGradMisplaced(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report calls that clear gradients which a later step still needs."""
         for fact in facts.wiped:
-            yield self.finding(fact.span, because=fact.because, call=fact.call, step=fact.step)
+            message = MESSAGES.get(fact.form)
+            help_ = HELPS.get(fact.form)
+            yield self.finding(
+                fact.span, because=fact.because, message=message, help=help_, call=fact.call, step=fact.step
+            )

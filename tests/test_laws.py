@@ -377,8 +377,8 @@ def test_what_is_revealed_does_not_depend_on_the_numbering(seed: int, monkeypatc
 def test_fixpoints_stay_far_below_the_budget(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[float] = []
 
-    def counting(nodes: Any, entry: Any, transfer: Any, *, budget: int) -> Any:
-        solution = solve(nodes, entry, transfer, budget=budget)
+    def counting(nodes: Any, entry: Any, transfer: Any, *, budget: int, ends_only: bool) -> Any:
+        solution = solve(nodes, entry, transfer, budget=budget, ends_only=ends_only)
         assert solution is not None
         spent.append(solution.visits / budget)
         return solution

@@ -136,7 +136,7 @@ def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Ev
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
-        uncleared=list(uncleared(protocol, evaluation.frozen)),
+        uncleared=list(uncleared(protocol, evaluation)),
         wiped=list(wiped(protocol)),
         misuses=recorder.all(ContextMisuse),
         leaks=list(leaks.leaks(program, run, entry)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
@@ -62,10 +63,14 @@ class Evaluation:
     def __init__(self, program: Program, path: str, entries: Mapping[Body, int]) -> None:
         self.program, self.path, self.entries = program, path, entries
         self.tracer = Tracer(program)
-        self.frozen = Frozen(program)
         self._idle: dict[Body, list[IdleForward]] = {}
         self._kept: dict[Body, list[KeptGraph]] = {}
         self._judged = False
+
+    @cached_property
+    def frozen(self) -> Frozen:
+        """The modules that some code of the file freezes."""
+        return Frozen(self.program)
 
     def idle_forwards(self, body: Body) -> list[IdleForward]:
         """The forwards of ``body`` whose graph nobody walks back."""
@@ -82,6 +87,8 @@ class Evaluation:
         if self._judged:
             return
         self._judged = True
+        if purpose.is_foreign(self.program):
+            return
         found = []
         for body in self.entries:
             for candidate in self._candidates(body):
@@ -166,6 +173,8 @@ class Evaluation:
                 callee = self.program.run(fn.body, grad_mode.INHERITED)
                 if callee is None or not callee.complete or self._is_silent(fn.body, callee):
                     continue
+                if callee.recorder.all(Backward):
+                    continue
                 for one in [*self._direct(callee), *self._through(callee, hops + 1)]:
                     if one.forward.modes.bits & ~grad_mode.INHERITED:
                         continue
@@ -200,14 +209,18 @@ class Evaluation:
     def _reason(self, candidate: Candidate) -> str | None:
         """What says that nobody goes backward from a forward; empty if only its uses do, None if too little does."""
         body = purpose.owner(candidate.body)
-        if candidate.of(WALKED) or self._walked_by_callers(body, candidate):
+        if candidate.of(WALKED) or self._walked_by_callers(body, candidate) or purpose.explains(body):
+            return None
+        if not candidate.uses and not self._looks_elsewhere(body, candidate):
             return None
         if purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call):
             return None
         closed = self._is_closed(candidate)
-        name = candidate.forward.module.name.removesuffix(".forward") or "the module"
+        name = candidate.forward.module.name.removesuffix(".forward")
+        if candidate.hops and name == "self":
+            name = candidate.name.rpartition(".")[0]
         if candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and (closed or not self._may_be_walked(body, candidate)):
-            return f"`{name}` is in eval mode"
+            return f"`{name}` is in eval mode" if name else "the module is in eval mode"
         if purpose.is_method_of_module(self.program, body):
             return None
         data = purpose.data_of(self.tracer, candidate.body, candidate.call)
@@ -219,7 +232,8 @@ class Evaluation:
             return "" if any(self._is_metered(use) for use in candidate.of(KEPT)) else None
         if purpose.acts(body):
             return f"`{body.name}` acts, and {self._off(candidate)}"
-        return "" if self._trains(body) or candidate.of(KEPT) else None
+        grows = any(self._grows(candidate, use) for use in candidate.of(KEPT))
+        return "" if self._trains(body) or (grows and self._loops_over_data(candidate)) else None
 
     def _off(self, candidate: Candidate) -> str:
         """In words: what takes the result off the graph."""
@@ -249,6 +263,11 @@ class Evaluation:
             return True
         if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
             return True
+        leaves = candidate.of(RETURNED, YIELDED, STORED)
+        if leaves and body.kind == "function" and not roles.PRODUCES.search(body.name):
+            return True
+        if any("grad" in (name or "") for call in self.tracer.definitions(body).calls.values() for name, _ in call.keywords):
+            return True
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         if run is None:
             return True
@@ -260,6 +279,23 @@ class Evaluation:
         """Whether the body goes backward from something that no forward in it is known to have made."""
         spans = {use.event.span for one in self._direct(run) for use in one.of(WALKED)}
         return any(backward.span not in spans for backward in run.recorder.all(Backward))
+
+    def _looks_elsewhere(self, body: Body, candidate: Candidate) -> bool:
+        """Whether a forward whose result is not used can only be for what a hook sees, and nothing of that is returned."""
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        if run is None or candidate.hops:
+            return False
+        return all(one.value == self.program.world.none for group in run.returned.values() for one in group)
+
+    def _loops_over_data(self, candidate: Candidate) -> bool:
+        """Whether a loop around the forward runs over a data loader or the like."""
+        return any(
+            roles.DATA.search(label)
+            for loop in self.tracer.definitions(candidate.body).loops(candidate.call)
+            for label in purpose.labels_of(
+                self.tracer, candidate.body, purpose.iterable(self.tracer, candidate.body, loop)
+            )
+        )
 
     def _is_of_module(self, flag: GradFlag) -> bool:
         return all(module_of_flag(self.program, atom) for atom in flag.target.atoms)

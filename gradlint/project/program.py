@@ -123,7 +123,7 @@ class Program:
         self.preset(body, state)
         state.places.update((atom, Place(graph)) for atom, graph in demanded.items())
         budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
-        solution = solve(graph.blocks, state, interpreter.transfer, budget=budget)
+        solution = solve(graph.blocks, state, interpreter.transfer, budget=budget, ends_only=True)
         if solution is None:
             return None
         end, raised = solution.before[graph.exit], solution.before[graph.raised]
@@ -529,7 +529,7 @@ class Program:
         """Whether the outside function ``name`` returns a module."""
         last = name.rpartition(".")[2]
         if last == "from_pretrained":
-            return MODULE_FACTORY.search(name) is not None
+            return MODULE_FACTORY.search(name) is not None and "Pipeline" not in name
         return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")
 
     def runs_backward(self, receiver: Atom, last: str) -> bool:

@@ -60,6 +60,11 @@ class Protocol:
         """The steps of optimizers."""
         return [op for op in self.ops if isinstance(op.what, Step)]
 
+    @property
+    def is_training(self) -> bool:
+        """Whether the body goes backward and makes a step."""
+        return bool(self.steps and self.backwards)
+
     @cached_property
     def stepped(self) -> Value:
         """All optimizers that make a step."""
@@ -211,7 +216,8 @@ def is_pass(happening: object) -> bool:
     """A backward pass that adds to gradients which nobody but the program clears."""
     if not isinstance(happening, Backward) or happening.how == "grad" or happening.inputs:
         return False
-    return roles.ENGINE.search(happening.how.removesuffix(".backward")) is None
+    runner = happening.how.removesuffix(".backward")
+    return roles.ENGINE.search(runner) is None and roles.OPTIMIZER.search(runner) is None
 
 
 def optimizers(step: Op) -> Value:

@@ -30,7 +30,9 @@ def is_test(body: Body, path: str) -> bool:
     """Whether a body belongs to a test suite: tests run forwards to look at them, on tiny models."""
     parts = PurePath(path).parts
     named = parts and (parts[-1].startswith("test_") or parts[-1].endswith("_test.py"))
-    suite = any(part in ("tests", "test", "testing") for part in parts[:-1])
+    if "tests" in parts[:-1]:
+        return True
+    suite = any(part in ("test", "testing") for part in parts[:-1])
     scope: Body | None = body
     while scope is not None:
         if scope.kind == "function" and scope.name.startswith("test_") and not roles.EVALUATION.search(scope.name):
@@ -64,6 +66,27 @@ def may_be_differentiated(body: Body) -> bool:
             return True
         scope = scope.parent
     return False
+
+
+def explains(body: Body) -> bool:
+    """Whether a name around ``body`` says that gradients are what its forwards are for."""
+    scope: Body | None = body
+    while scope is not None:
+        if roles.EXPLAINS.search(scope.name):
+            return True
+        scope = scope.parent
+    return False
+
+
+def is_foreign(program: Program) -> bool:
+    """Whether the file is about another framework: it imports one, and nothing of torch."""
+    roots = {
+        event.module.partition(".")[0]
+        for block in program.module.graph.blocks
+        for event in block.events
+        if isinstance(event, ir.Import) and not event.level
+    }
+    return bool(roots & roles.FOREIGN) and "torch" not in roots
 
 
 def returns_loss(body: Body) -> bool:

@@ -13,12 +13,14 @@ from gradlint.project.protocol import Op, Protocol, optimizers
 if TYPE_CHECKING:
     from gradlint.domains.values import Value
     from gradlint.ir.cfg import Body
-    from gradlint.project.frozen import Frozen
+    from gradlint.project.evaluation import Evaluation
     from gradlint.project.program import Program
 
 
-def uncleared(protocol: Protocol, frozen: Frozen) -> Iterator[Uncleared]:
+def uncleared(protocol: Protocol, evaluation: Evaluation) -> Iterator[Uncleared]:
     """Yield the backward passes of loops whose gradients are never cleared, each once, in source order."""
+    if not protocol.is_training:
+        return
     found: dict[object, Uncleared] = {}
     groups: set[tuple[int, Value]] = set()
     conditions = Conditions(protocol)
@@ -31,7 +33,7 @@ def uncleared(protocol: Protocol, frozen: Frozen) -> Iterator[Uncleared]:
             if group not in groups:
                 found.setdefault(fact.span, fact)
             groups.add(group)
-        elif (other := polluting(protocol, frozen, backward, step, loop, clears)) is not None:
+        elif (other := polluting(protocol, evaluation, backward, step, loop, clears)) is not None:
             assert isinstance(other.what, Backward)
             reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
             fact = made(backward, step, f"`{other.what.call}`", reasons)
@@ -86,11 +88,11 @@ def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, ste
 
 
 def polluting(
-    protocol: Protocol, frozen: Frozen, backward: Op, step: Op, loop: int, clears: list[Op]
+    protocol: Protocol, evaluation: Evaluation, backward: Op, step: Op, loop: int, clears: list[Op]
 ) -> Op | None:
     """The pass of another player, between the clear and ``backward``, that leaves gradients in this one."""
     owned = {module for atom in optimizers(step) for module in protocol.program.owners.get(atom) or ()}
-    if not owned or frozen.covers(frozenset(owned)):
+    if not owned or evaluation.frozen.covers(frozenset(owned)):
         return None
     for _, other, others_step in pairs(protocol):
         if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:

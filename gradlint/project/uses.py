@@ -418,6 +418,12 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: object) -> None:
     call_uses.called(walk, body, event, ref)  # type: ignore[arg-type]
 
 
+def unpacked(walk: Walk, body: Body, event: ir.Unpack, ref: object) -> None:
+    """Of several things that a call returns, the first is what it is for; the others may be anything."""
+    first = event.index in (0, None) or not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Call)
+    walk.to(body, event.dst, sure=first)
+
+
 EVENTS: dict[type[ir.Event], object] = {
     ir.Copy: result,
     ir.Store: stored,
@@ -427,7 +433,7 @@ EVENTS: dict[type[ir.Event], object] = {
     ir.Binary: result,
     ir.Compare: compared,
     ir.Build: build,
-    ir.Unpack: result,
+    ir.Unpack: unpacked,
     ir.Augment: augmented,
     ir.Call: called,
     ir.MakeFunction: made_function,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradlint.domains.values import Obj
@@ -22,25 +22,29 @@ VISITS_PER_BLOCK = 20
 
 def wiped(protocol: Protocol) -> Iterator[Wiped]:
     """Yield the calls that clear gradients too early, each once, in source order."""
+    if not protocol.is_training:
+        return
     found: dict[Span, Wiped] = {}
     conditions = Conditions(protocol)
     for step in protocol.steps:
-        for clear, backward in (
-            *before_step(protocol, step),
-            *every_micro_batch(protocol, conditions, step),
-            *outside_closure(protocol, step),
-        ):
-            found.setdefault(clear.what.span, made(clear, backward, step))
+        forms: dict[str, Iterable[tuple[Op, Op]]] = {
+            "between": before_step(protocol, step),
+            "micro-batch": every_micro_batch(protocol, conditions, step),
+            "closure": outside_closure(protocol, step),
+        }
+        for form, misplaced in forms.items():
+            for clear, backward in misplaced:
+                found.setdefault(clear.what.span, made(form, clear, backward, step))
     yield from sorted(found.values(), key=lambda fact: fact.span)
 
 
-def made(clear: Op, backward: Op, step: Op) -> Wiped:
+def made(form: str, clear: Op, backward: Op, step: Op) -> Wiped:
     """The fact about one clear."""
     assert isinstance(clear.what, Clear)
     assert isinstance(backward.what, Backward)
     assert isinstance(step.what, Step)
     reasons: Reasons = ((backward.what.span, "computed here"), (step.what.span, "needed here"))
-    return Wiped(clear.what.span, clear.what.call, step.what.call, reasons)
+    return Wiped(clear.what.span, form, clear.what.call, step.what.call, reasons)
 
 
 # -- between backward and step -----------------------------------------------------------------------------

@@ -77,6 +77,19 @@ SEEKS_GRADIENT = re.compile(
 )
 """Names of functions and classes whose forwards may be differentiated by whoever calls them."""
 
+EXPLAINS = re.compile(r"gradient|grad_|_grad|saliency|attack|advers|attribution|explain|jacobian|hessian|influence|perturb", re.IGNORECASE)
+"""Names of functions and classes in which even a forward for evaluation may need the graph."""
+
+PRODUCES = re.compile(
+    r"predict|infer|val|eval|test|sampl|generat|extract|embed|encod|decod|feature|scor|classif|detect|segment|translat|caption"
+    r"|transcri|rollout|reconstruct|forecast|retriev|rank|accura|metric|output|logits|demo|collect|main|visuali",
+    re.IGNORECASE,
+)
+"""Names of functions whose results are looked at, not minimised."""
+
+FOREIGN = frozenset("tensorflow mxnet jax flax paddle keras mindspore tinygrad".split())
+"""Frameworks whose models are called as torch's are."""
+
 REPORTS = re.compile(
     r"print|log|write|scalar|metric|meter|report|record|progress|bar|display|plot|show|save|dump|wandb|track|accura|score|eval|hook|callback",
     re.IGNORECASE,

@@ -36,8 +36,8 @@ _WORDS = [
     re.compile(r" in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
 ]
-_SWITCH = f"(?:{'|'.join(_SWITCHES)})"
-_ALIAS = re.compile(rf"\b{_SWITCH}\s+as\s+(\w+)|^(\w+)\s*=\s*(?:\w+\.)*{_SWITCH}\b", re.MULTILINE)
+_ALIAS = re.compile(r"\s+as\s+(\w+)")
+_ALIASED = re.compile(r"(\w+)[ \t]*=[ \t]*(?:\w+\.)*\Z")
 
 _IN_PLACE = [re.compile(r"inplace\s*=\s*True"), re.compile(r"\(True\)(?<=U\(True\))")]
 _SAVES_OUTPUT = re.compile(r"[sS]igmoid|[tT]anh|[sS]oftmax|\bexp\(|sqrt\(|grad|[dD]ropout\w*\([^\n)]*inplace|F\.relu\(|ReLU6?\(\)")
@@ -109,10 +109,15 @@ def _places(text: str) -> Iterator[int]:
 
 def _aliases(text: str) -> Iterator[int]:
     """The uses of the text's own names for what switches the mode."""
-    if any(switch in text for switch in _SWITCHES):
-        for alias in sorted({name for match in _ALIAS.finditer(text) for name in match.groups() if name}):
-            for match in re.finditer(rf"{alias}\b", text):
-                yield match.start()
+    names: set[str] = set()
+    for switch in map(re.compile, _SWITCHES):
+        for used in switch.finditer(text):
+            imported = _ALIAS.match(text, used.end())
+            assigned = _ALIASED.match(text, text.rfind("\n", 0, used.start()) + 1, used.start())
+            names.update(found.group(1) for found in (imported, assigned) if found)
+    for name in sorted(names):
+        for match in re.finditer(rf"{name}\b", text):
+            yield match.start()
 
 
 def _edits(text: str) -> Iterator[int]:

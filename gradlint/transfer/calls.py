@@ -31,8 +31,9 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import AttributeWrite, Forward, ModuleMode
+from gradlint.facts import AttributeWrite, Forward, Keep, ModuleMode
 from gradlint.ir import events as ir
+from gradlint.transfer import api, contexts, gradients, methods, misuse, saving
 from gradlint.transfer.recorder import Wrapping
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ class Site:
 
 def call(ip: Interpreter, e: ir.Call) -> bool:
     """Run a call on the state; what is called may be several things, whose effects are joined."""
-    from gradlint.transfer import api
-
     callees = ip.value(e.func)
     if e.func >= 0 and ip.labels[e.func].rpartition(".")[2] == PROBE:
         ip.recorder.probes[ip.block.index].append((e.span, ip.state.modes))
@@ -123,8 +122,6 @@ def call_each(ip: Interpreter, site: Site, callees: list[Atom]) -> tuple[Value, 
 
 def decorating(ip: Interpreter, site: Site, callees: Value) -> None:
     """Note by what a function is decorated."""
-    from gradlint.transfer import contexts
-
     for atom in site.args[0] if len(site.args) == 1 else ():
         if isinstance(atom, Fn) and contexts.is_decorator(site.event, atom.body):
             ip.program.decorators.setdefault(atom.body, set()).update(callees)
@@ -142,8 +139,6 @@ def misspelt_method(ip: Interpreter, site: Site) -> None:
 
 def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
     """Call one atom."""
-    from gradlint.transfer import api, methods
-
     if isinstance(atom, Fn):
         return ip.program.call(ip, site, atom)
     if isinstance(atom, Cls):
@@ -190,8 +185,6 @@ def marked(ip: Interpreter, site: Site, name: str) -> Value:
 
     Without a function it is the decorator that is made: ``@pytest.fixture(scope="module")``.
     """
-    from gradlint.transfer import contexts
-
     if not site.args:
         return frozenset((ip.world.obj(site.event, name),))
     found: set[Atom] = set()
@@ -204,8 +197,6 @@ def marked(ip: Interpreter, site: Site, name: str) -> Value:
 
 def decorator(ip: Interpreter, site: Site, context: Context) -> Value:
     """``torch.no_grad()(function)``."""
-    from gradlint.transfer import contexts
-
     ip.program.entered(frozenset((context,)))
     if site.args:
         return contexts.decorate(ip, site.event, context, site.args[0])
@@ -214,8 +205,6 @@ def decorator(ip: Interpreter, site: Site, context: Context) -> Value:
 
 def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -> Value:
     """Call a callable that a grad-mode context wraps."""
-    from gradlint.transfer import contexts
-
     context, before, since = ip.program.wrapping[wrapper], ip.state.modes, ip.state.since
     ip.state.modes = contexts.effect(context.type, context.flag, before)
     contexts.since(ip, context.span)
@@ -226,8 +215,6 @@ def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -
 
 def unknown(ip: Interpreter, site: Site) -> Value:
     """Call something of which nothing is known: functions passed to it escape, its result may be anything."""
-    from gradlint.transfer import gradients
-
     gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)
@@ -244,8 +231,6 @@ def unknown(ip: Interpreter, site: Site) -> Value:
 
 def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
     """Call a module."""
-    from gradlint.transfer import saving
-
     for value in site.values():
         ip.program.escaped(value)
     marks = ip.marks_of(module)
@@ -299,8 +284,6 @@ def binary(ip: Interpreter, event: Any, op: str, left: Value, right: Value) -> V
 
 def apply(ip: Interpreter, event: Any, op: str, operands: list[Value]) -> Value:
     """An operation of torch on ``operands``: its result, and what it saves for backward."""
-    from gradlint.transfer import saving
-
     made = ip.operate(event, op, operands)
     saving.save(ip, event, op, operands, made)
     return made
@@ -329,8 +312,6 @@ def may_be_tensor(ip: Interpreter, value: Value) -> bool:
 
 def keep_added(ip: Interpreter, e: ir.Augment, target: Value, value: Value) -> bool:
     """``list += items``: true if the target is a container."""
-    from gradlint.facts import Keep
-
     holders = [atom for atom in target if isinstance(atom, Obj) and atom.type == CONTAINER]
     operand = ip.operand(e.target)
     if holders:
@@ -387,8 +368,6 @@ def is_number(value: Value) -> bool:
 
 def assume(ip: Interpreter, e: ir.Assume) -> bool:
     """Take a branch: false if the condition is known to be otherwise."""
-    from gradlint.transfer import misuse
-
     value = ip.value(e.cond)
     known = truth(value)
     if known is None and value and all(atom in ip.program.asked for atom in value):

@@ -65,6 +65,8 @@ class Interpreter:
         self.state = State(grad_mode.INHERITED)
         self.pass_on: Raise = lambda state: None
         self.leaving = pads_that_leave(self.graph)
+        self.thrown: set[tuple[object, ...]] = set()
+        """What has been thrown to the pads that leave: most calls of a body throw the same."""
         self.only_explicit = False
         """Whether only ``raise`` statements raise, and no calls."""
 
@@ -88,7 +90,14 @@ class Interpreter:
 
     def throw(self, state: State) -> None:
         """Let an exception go to the landing pad of this block, with as much of the state as can matter there."""
-        self.pass_on(state.modes_only() if self.block.pad in self.leaving else state)
+        pad = self.block.pad
+        if pad not in self.leaving:
+            self.pass_on(state)
+            return
+        thrown = (pad, state.modes, tuple(state.held.items()), tuple(state.kept.items()))
+        if thrown not in self.thrown:
+            self.thrown.add(thrown)
+            self.pass_on(state.modes_only())
 
     # -- reading -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from bisect import bisect_left
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,8 @@ from gradlint.torch_model.words import Places
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _KEYWORD = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+")
-_WORTH_A_LOOK = re.compile(r":=|\byield\b")
+_LOOKED_INTO = (re.compile(r":="), re.compile(r"yield\b"))
+"""Where an expression may bind a name, or make a generator of the function around it."""
 _NO_RENAMES: dict[str, str] = {}
 
 
@@ -31,6 +33,7 @@ class Source:
         self.is_ascii = text.isascii()
         self.bodies: dict[ast.AST, Body] = {}
         self.places = places
+        self.looked_into = sorted(match.start() for word in _LOOKED_INTO for match in word.finditer(text))
 
     # -- text ----------------------------------------------------------------------------------------------
 
@@ -137,7 +140,8 @@ class Source:
 
     def _fill(self, body: Body, statements: list[ast.stmt], start: int, end: int) -> None:
         """Fills in what the statements of a body say, which lie between ``start`` and ``end`` in the text."""
-        found = bindings(statements, _WORTH_A_LOOK.search(self.text, start, end) is not None)
+        looked_into = bisect_left(self.looked_into, start) < bisect_left(self.looked_into, end)
+        found = bindings(statements, looked_into)
         body.is_generator = found.yields
         body.global_names = frozenset(found.global_names)
         body.nonlocal_names = frozenset(found.nonlocal_names)

@@ -330,16 +330,6 @@ class ModuleMode(Happening):
 
 
 @dataclass(frozen=True, slots=True)
-class Keep(Happening):
-    """A value is stored in something that outlives the iteration. ``holder`` is what keeps it."""
-
-    holder: Operand
-    value: Operand
-    how: str
-    holder_loops: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class IdleForward(Happening):
     """A forward records a graph that nobody walks back; ``reason`` says in words what tells so."""
 
@@ -394,7 +384,6 @@ class Facts:
     flags: list[GradFlag] = field(default_factory=list)
     writes: list[AttributeWrite] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
-    keeps: list[Keep] = field(default_factory=list)
     idle_forwards: list[IdleForward] = field(default_factory=list)
     """Forwards for evaluation, inference or targets that record a graph for nobody."""
     kept_graphs: list[KeptGraph] = field(default_factory=list)

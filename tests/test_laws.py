@@ -110,10 +110,6 @@ def joined_places(a: Place, b: Place) -> tuple[Place, bool]:
     return joined, joined is not a
 
 
-def essence_of_marks(marks: dict[Atom, int]) -> object:
-    return marks
-
-
 JOINS = [
     Semilattice("modes", MODES, lambda a, b: (a | b, bool(b & ~a)), bottom=0),
     Semilattice("masks", st.dictionaries(KEYS, st.integers(1, 15)), in_place(join_masks), bottom={}),

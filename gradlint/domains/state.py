@@ -28,7 +28,8 @@ class State:
     mode, what it restores. ``kept``: for each that may instead leave the mode alone (``no_grad() if flag else
     nullcontext()``, an empty `ExitStack`), the modes that are then in force behind it. ``env``: variables.
     ``attributes``: attributes written in this body. ``places``: where objects stand on the graph. ``contents``:
-    what containers hold. ``marks``: modules and stacks. ``since`` is evidence: where a mode was set.
+    what containers hold. ``marks``: modules and stacks. ``since`` is evidence: where a mode was
+    set; it is replaced as a whole and never changed.
     """
 
     __slots__ = ("attributes", "contents", "env", "held", "kept", "marks", "modes", "places", "since")
@@ -48,7 +49,7 @@ class State:
         """An independent copy."""
         other = State.__new__(State)
         other.modes = self.modes
-        other.held, other.kept, other.since = self.held.copy(), self.kept.copy(), self.since.copy()
+        other.held, other.kept, other.since = self.held.copy(), self.kept.copy(), self.since
         other.env, other.attributes = self.env.copy(), self.attributes.copy()
         other.places, other.contents, other.marks = self.places.copy(), self.contents.copy(), self.marks.copy()
         return other
@@ -77,7 +78,7 @@ class State:
         """What an exception carries out of the body: the modes, and what is needed to restore them."""
         other = State(self.modes)
         other.held, other.kept = self.held.copy(), self.kept.copy()
-        other.since = self.since.copy()
+        other.since = self.since
         return other
 
     def place(self, atom: Atom) -> Place:

@@ -21,7 +21,6 @@ from gradlint.facts import (
     Facts,
     Forward,
     GradFlag,
-    Keep,
     Step,
     Suspension,
 )
@@ -34,6 +33,7 @@ from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
 from gradlint.project.uncleared import loops_around_steps, uncleared
 from gradlint.project.wiped import wiped
+from gradlint.torch_model import roles
 
 Crash = Callable[[Body, Exception], None]
 
@@ -116,9 +116,20 @@ def edits(program: Program, run: Run) -> Iterator[Edit]:
             for backward in following:
                 reached |= demands.ancestors(run, backward.target.atoms)
             edit = replace(edit, saved=tuple(saved for saved in edit.saved if saved.result in reached))
+        if edit.saved and not following and is_inference(run.body):
+            edit = replace(edit, saved=())
         if edit.saved:
             edit = replace(edit, saved=tuple(saved for saved in edit.saved if program.keeps(saved.keeper)))
         yield replace(edit, backwarded=bool(following))
+
+
+def is_inference(body: Body | None) -> bool:
+    """Whether a body, or one around it, says by its name that nobody will go backward from it."""
+    while body is not None:
+        if roles.INFERENCE.search(body.name):
+            return True
+        body = body.parent
+    return False
 
 
 def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Evaluation) -> Iterator[Facts]:
@@ -146,7 +157,6 @@ def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Ev
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
         edits=list(edits(program, run)),
-        keeps=recorder.all(Keep),
         idle_forwards=evaluation.idle_forwards(body),
         kept_graphs=evaluation.kept_graphs(body),
         lost_freezes=list(freezes.lost(program, run)),

@@ -145,9 +145,7 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
     last = label.partition("(")[0].rpartition(".")[2]
     if atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
         walk.to(body, event.dst)
-    elif isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]:
-        add(walk, body, event, label)
-    elif last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]:
+    elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]):
         add(walk, body, event, label)
     elif isinstance(atom, Method) and last in tensor_methods():
         walk.to(body, event.dst)

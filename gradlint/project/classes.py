@@ -21,7 +21,7 @@ HOOKS = frozenset(
 """Methods that somebody outside the file calls."""
 
 
-def lineage(program: Program, cls: Cls) -> list[Cls | Api]:
+def lineage(cls: Cls) -> list[Cls | Api]:
     """The class, then its bases in the file or outside it, depth first, each once."""
     found: list[Cls | Api] = []
     pending: list[Cls | Api] = [cls]
@@ -35,9 +35,9 @@ def lineage(program: Program, cls: Cls) -> list[Cls | Api]:
     return found
 
 
-def is_module(program: Program, cls: Cls) -> bool:
+def is_module(cls: Cls) -> bool:
     """Whether instances of ``cls`` are modules."""
-    return any(isinstance(base, Api) and is_module_class(base.name) for base in lineage(program, cls))
+    return any(isinstance(base, Api) and is_module_class(base.name) for base in lineage(cls))
 
 
 def is_module_class(name: str) -> bool:
@@ -47,22 +47,22 @@ def is_module_class(name: str) -> bool:
     return MODULE_BASE.search(name) is not None
 
 
-def is_trainable_layer(program: Program, cls: Cls) -> bool:
+def is_trainable_layer(cls: Cls) -> bool:
     """Whether ``cls`` derives from a layer of torch that has a weight."""
     return any(
         isinstance(base, Api) and base.name.startswith("torch.nn.") and base.name.rpartition(".")[2] in trainable_modules()
-        for base in lineage(program, cls)
+        for base in lineage(cls)
     )
 
 
-def is_function(program: Program, cls: Cls) -> bool:
+def is_function(cls: Cls) -> bool:
     """Whether ``cls`` is a custom autograd function, whose forward and backward run with gradients off (facts: GM45)."""
-    return any(isinstance(base, Api) and base.name == FUNCTION_BASE for base in lineage(program, cls))
+    return any(isinstance(base, Api) and base.name == FUNCTION_BASE for base in lineage(cls))
 
 
 def method(program: Program, cls: Cls, name: str) -> Value | None:
     """What the name stands for in the class's block or in that of a base in the file."""
-    for base in lineage(program, cls):
+    for base in lineage(cls):
         if isinstance(base, Cls):
             found = program.namespaces.get(base, {}).get(name)
             if found is not None:

@@ -27,7 +27,7 @@ def called_by_torch(program: Program, body: Body) -> int:
     parent = body.parent
     if parent is None or parent.kind != "class" or body.name not in ("forward", "backward", "setup_context", "jvp"):
         return 0
-    return grad_mode.OFF if classes.is_function(program, program.class_of(parent)) else 0
+    return grad_mode.OFF if classes.is_function(program.class_of(parent)) else 0
 
 
 def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
@@ -36,7 +36,10 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
     A call counts only for the modes in which its caller is entered itself: the smallest solution is wanted.
     """
     bodies = dict.fromkeys([*solved, *(body for body, _ in program.runs)])
-    called = {fn.body for body in bodies for fn, _ in calls_from(program, body, every_entry(program, body))}
+    solved_for: dict[Body, int] = {}
+    for body, entry in program.runs:
+        solved_for[body] = solved_for.get(body, 0) | entry
+    called = {fn.body for body in bodies for fn, _ in calls_from(program, body, solved_for.get(body, 0))}
     called |= {fn.body for fn, _ in callbacks(program, {})}
     entries = {body: 0 if is_known(program, body, called) else first_entry(program, body) for body in bodies}
     changed = True
@@ -50,15 +53,6 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
             entries[fn.body] = before | inside(fn, modes)
             changed = True
     return {body: modes or grad_mode.INHERITED for body, modes in entries.items()}
-
-
-def every_entry(program: Program, body: Body) -> int:
-    """All the modes for which a body has been solved."""
-    found = 0
-    for solved, entry in program.runs:
-        if solved is body:
-            found |= entry
-    return found
 
 
 def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, int]]:

@@ -27,7 +27,6 @@ from gradlint.torch_model import roles
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
     from gradlint.ir.cfg import Body
-    from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
@@ -265,7 +264,8 @@ class Evaluation:
             return True
         leaves = candidate.of(RETURNED, YIELDED, STORED)
         if leaves and body.kind == "function" and not roles.PRODUCES.search(body.name):
-            return True
+            if not purpose.data_of(self.tracer, candidate.body, candidate.call):
+                return True
         if any("grad" in (name or "") for call in self.tracer.definitions(body).calls.values() for name, _ in call.keywords):
             return True
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))

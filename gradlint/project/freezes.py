@@ -123,7 +123,7 @@ def own_attribute(program: Program, atom: Atom, name: str) -> bool:
         return False
     return any(
         isinstance(base, Cls) and (name in program.namespaces.get(base, {}) or name in program.own_names.get(base, ()))
-        for base in classes.lineage(program, cls)
+        for base in classes.lineage(cls)
     )
 
 

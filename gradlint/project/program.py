@@ -10,13 +10,11 @@ from gradlint.domains.state import State
 from gradlint.domains.tensor import UNPLACED, Place
 from gradlint.domains.values import (
     CONTAINER,
-    GRAD,
     INSTANCE,
     ITERATOR,
     PARAMETER,
     RESULT,
     SCALAR,
-    STATE_DICT,
     TENSOR,
     TOP,
     Api,
@@ -25,47 +23,48 @@ from gradlint.domains.values import (
     Context,
     Fn,
     Literal,
-    Method,
     Obj,
     Sym,
     Tuple,
     Value,
-    World,
     union,
 )
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project import classes, demands, summaries
+from gradlint.project.kinds import Kinds
+from gradlint.project.scopes import Scopes
 from gradlint.project.summaries import Returned, Run
-from gradlint.torch_model import module_methods, modules, optimizers, parameter_free_modules, roles
+from gradlint.torch_model import module_methods
 from gradlint.transfer import gradients, inference
 from gradlint.transfer.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
 
+WHOLE_MODEL = re.compile(
+    r"(?:^|[._])(?:model|net|network|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor)$"
+)
+"""A module by this name starts with a layer that trains, and such a layer keeps its input."""
 VISITS_PER_BLOCK = 40
 """A body whose fixpoint needs more visits than this per block, on average, is given up."""
 DEEPEST = 25
 """How many summaries may be under way inside each other; deeper calls are unknown."""
 
 
-class Program:
+class Program(Scopes, Kinds):
     """All tables of one file."""
 
     def __init__(self, module: Body) -> None:
-        self.module = module
-        self.world = World()
+        Scopes.__init__(self, module)
+        Kinds.__init__(self)
         self.runs: dict[tuple[Body, int], Run | None] = {}
         self.depth = 0
-        self.stores: dict[tuple[Body, str], Value] = {}
         self.namespaces: dict[Cls, dict[str, Value]] = {}
-        self.classes: dict[Body, Cls] = {}
         self.attributes: dict[Cls, dict[str, Value]] = {}
         self.attribute_values: set[Atom] = set()
         self.defaults: dict[Body, dict[str, Value]] = {}
-        self.functions: dict[Body, Fn] = {}
         self.bindings: dict[tuple[Body, str], set[Fn]] = {}
         self.callbacks: list[tuple[Body, str, int]] = []
         self.escapes: set[Body] = set()
@@ -90,7 +89,6 @@ class Program:
         self.resumptions: dict[tuple[Body, int, ir.Span, int], int] = {}
         self.marks_left: dict[tuple[Body, int], dict[Atom, int]] = {}
         self.surroundings: dict[Body, dict[Atom, int]] = {}
-        self.seen_as_module: set[Atom] = set()
         self.flowing: dict[Atom, set[Atom]] = {}
 
     # -- running bodies ------------------------------------------------------------------------------------
@@ -148,62 +146,6 @@ class Program:
             else:
                 sym = self.world.sym(body, parameter.name, parameter.annotation)
                 state.env[parameter.name] = frozenset((sym,))
-
-    def receiver(self, body: Body) -> Atom | None:
-        """What the first parameter of a method stands for: the instance, or the class."""
-        parent = body.parent
-        if parent is None or parent.kind != "class" or body.kind != "function":
-            return None
-        fn = self.functions.get(body)
-        marks = fn.marks if fn is not None else ()
-        if "builtins.staticmethod" in marks:
-            return None
-        cls = self.class_of(parent)
-        if "builtins.classmethod" in marks:
-            return cls
-        return self.instance(cls)
-
-    def class_of(self, body: Body) -> Cls:
-        """The class with the block ``body``."""
-        if body not in self.classes:
-            self.classes[body] = self.world.cls(body, ())
-        return self.classes[body]
-
-    def instance(self, cls: Cls) -> Obj:
-        """``self`` in the methods of ``cls``."""
-        return self.world.obj(cls.body, INSTANCE, cls=cls, name="self")  # type: ignore[arg-type]
-
-    # -- names ---------------------------------------------------------------------------------------------
-
-    def free(self, body: Body, name: str) -> Value:
-        """What a name stands for that has no value yet in ``body``."""
-        scope: Body | None = body
-        while scope is not None:
-            if scope.kind != "class" or scope is body:
-                if scope is not body and (known := self.stores.get((scope, name))) is not None:
-                    return known
-                if any(parameter.name == name for parameter in scope.parameters):
-                    receiver = self.receiver(scope)
-                    if receiver is not None and scope.parameters[0].name == name:
-                        return frozenset((receiver,))
-                    return frozenset((self.world.sym(scope, name),))
-                if name in scope.locals and name not in body.global_names and scope is not body:
-                    return frozenset((self.world.sym(scope, name),))
-                if name in scope.locals and scope is body and scope.kind == "function":
-                    return TOP
-            scope = scope.parent
-        if known := self.stores.get((self.module, name)):
-            return known
-        if name in BUILTINS:
-            return frozenset((self.world.api(f"builtins.{name}"),))
-        return frozenset((self.world.sym(self.module, name),))
-
-    def stored(self, body: Body, name: str, value: Value) -> None:
-        """A variable of ``body`` got a value; nested functions may read it."""
-        if name in body.global_names:
-            body = self.module
-        known = self.stores.get((body, name))
-        self.stores[(body, name)] = value if known is None else union([known, value])
 
     # -- functions -----------------------------------------------------------------------------------------
 
@@ -282,7 +224,9 @@ class Program:
     def yields(self, body: Body, entry: int) -> dict[ir.Span, int]:
         """The modes in force at each ``yield`` of a generator that is entered in the single mode ``entry``."""
         run = self.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
-        return {place: grad_mode.resolve(modes, entry) for place, modes in run.yields.items()} if run is not None else {}
+        return (
+            {place: grad_mode.resolve(modes, entry) for place, modes in run.yields.items()} if run is not None else {}
+        )
 
     def resumed(self, body: Body, entry: int, place: ir.Span, mode: int) -> int:
         """The modes in which a generator ends that goes on from the ``yield`` at ``place`` in the mode ``mode``."""
@@ -354,9 +298,9 @@ class Program:
 
     def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
         """An attribute that no code of the file sets."""
-        if name in ("weight", "bias") and classes.is_trainable_layer(self, cls):
+        if name in ("weight", "bias") and classes.is_trainable_layer(cls):
             return frozenset((self.world.obj(cls.body, PARAMETER, owner=holder, name=f"{holder.label}.{name}"),))  # type: ignore[arg-type]
-        if classes.is_module(self, cls) and name in module_methods():
+        if classes.is_module(cls) and name in module_methods():
             return frozenset((self.world.method(holder, name),))
         if name in KNOWN_METHODS:
             return frozenset((self.world.method(holder, name),))
@@ -364,7 +308,7 @@ class Program:
 
     def written(self, cls: Cls, name: str) -> Value | None:
         """What the methods of the class, and of its bases in the file, store in ``self.name``."""
-        for base in classes.lineage(self, cls):
+        for base in classes.lineage(cls):
             if isinstance(base, Cls):
                 self.prepare(base)
                 found = self.attributes.get(base, {}).get(name)
@@ -404,7 +348,7 @@ class Program:
         self.prepare(cls)
         made = self.world.obj(site.event, INSTANCE, cls=cls, name=cls.label)
         self.made_from[made] = frozenset().union(*(reach(ip, value) for value in site.values()))
-        if classes.is_module(self, cls):
+        if classes.is_module(cls):
             inference.made(ip, site.event, "module", f"{cls.label}(...)", "its parameters", made)
         constructor = classes.own_function(self, cls, "__init__")
         if constructor is not None:
@@ -427,9 +371,7 @@ class Program:
         from gradlint.transfer import calls
 
         found = [
-            calls.call_one(ip, site, atom)
-            for atom in ip.state.contents.get(obj, frozenset())
-            if isinstance(atom, Fn)
+            calls.call_one(ip, site, atom) for atom in ip.state.contents.get(obj, frozenset()) if isinstance(atom, Fn)
         ]
         return union(found) if found else calls.unknown(ip, site)
 
@@ -449,60 +391,7 @@ class Program:
 
         return calls.unknown(ip, site)
 
-    # -- what things are -----------------------------------------------------------------------------------
-
-    def kind(self, atom: Atom) -> str:
-        """The kind of thing an atom is, in one word."""
-        if self.is_module(atom):
-            return "module"
-        if self.is_optimizer(atom):
-            return "optimizer"
-        if isinstance(atom, Obj):
-            return atom.type
-        if isinstance(atom, Literal):
-            return "constant"
-        if isinstance(atom, (Fn, Cls, Api, Tuple, Method)):
-            return type(atom).__name__.lower()
-        return "unknown"
-
-    def is_module(self, atom: Atom) -> bool:
-        """Whether an atom is a module, for certain or by its name."""
-        if isinstance(atom, Obj):
-            if atom.cls is not None:
-                return classes.is_module(self, atom.cls)
-            if atom.type == RESULT:
-                return atom in self.seen_as_module
-            return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
-        if isinstance(atom, Sym) and not roles.is_class(atom.path):
-            if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
-                return True
-            return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
-        return False
-
-    def is_optimizer(self, atom: Atom) -> bool:
-        """Whether an atom is an optimizer, for certain or by its name."""
-        if isinstance(atom, Obj):
-            return atom.type in optimizers()
-        return isinstance(atom, Sym) and roles.OPTIMIZER.search(atom.path) is not None and not roles.SCHEDULER.search(atom.path)
-
-    def is_tensor(self, ip: Interpreter, atom: Atom) -> bool:
-        """Whether an atom is a tensor for certain."""
-        if isinstance(atom, Sym):
-            return atom in ip.state.places and not self.is_module(atom)
-        return isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD, "state_value")
-
-    def trainable(self, ip: Interpreter, module: Atom) -> bool:
-        """Whether a module's own parameters put its result on the graph."""
-        if isinstance(module, Obj) and module.cls is None:
-            return not self.is_free_of_parameters(module)
-        return True
-
-    def is_free_of_parameters(self, module: Atom) -> bool:
-        """Whether a module has no parameters: activations, losses."""
-        if isinstance(module, Obj) and module.cls is None:
-            name = module.type.rpartition(".")[2]
-            return name in parameter_free_modules()
-        return isinstance(module, Sym) and roles.LOSS.search(module.path) is not None
+    # -- what modules keep ---------------------------------------------------------------------------------
 
     def keeps(self, module: Atom | None) -> bool:
         """Whether the call of a module keeps its input for backward; None stands for an operation that surely does."""
@@ -525,16 +414,7 @@ class Program:
             self.keeping[cls] = any(self.keeps(one.keeper) for one in saved)
         return self.keeping[cls]
 
-    def makes_module(self, name: str) -> bool:
-        """Whether the outside function ``name`` returns a module."""
-        last = name.rpartition(".")[2]
-        if last == "from_pretrained":
-            return MODULE_FACTORY.search(name) is not None and "Pipeline" not in name
-        return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")
-
-    def runs_backward(self, receiver: Atom, last: str) -> bool:
-        """Whether ``receiver.backward(loss)`` is a framework's call: its name says so."""
-        return bool(BACKWARD_RUNNER.search(last))
+    # -- what is computed from what ------------------------------------------------------------------------
 
     def unknown(self, ip: Interpreter, event: Any) -> Value:
         """A value of which nothing is known but where it was made."""
@@ -571,10 +451,6 @@ def reach(ip: Interpreter, value: Value) -> set[Atom]:
     return found
 
 
-BUILTINS = frozenset(dir(__import__("builtins")))
-KNOWN_METHODS = frozenset("backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values append".split())
-MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
-MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
-WHOLE_MODEL = re.compile(r"(?:^|[._])(?:model|net|network|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor)$")
-"""A module by this name starts with a layer that trains, and such a layer keeps its input."""
-BACKWARD_RUNNER = re.compile(r"(?:accelerator|fabric|engine|optimizer|amp|strategy|scaler|trainer)$", re.IGNORECASE)
+KNOWN_METHODS = frozenset(
+    "backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values append".split()
+)

@@ -192,7 +192,7 @@ class Protocol:
     def feeds(self, backward: Op, step: Op, loop: int | None) -> bool:
         """Whether ``step`` applies what ``backward`` computes in the same iteration, with no other pass between."""
         others = [op for op in self.backwards if op is not backward]
-        return self.leads(backward, step, loop, others) and self.fills(backward, step)
+        return is_plain(backward) and self.leads(backward, step, loop, others) and self.fills(backward, step)
 
     def renewed(self, step: Op, loop: int) -> bool:
         """Whether every iteration may have an optimizer of its own."""
@@ -213,11 +213,16 @@ class Protocol:
 
 
 def is_pass(happening: object) -> bool:
-    """A backward pass that adds to gradients which nobody but the program clears."""
-    if not isinstance(happening, Backward) or happening.how == "grad" or happening.inputs:
-        return False
-    runner = happening.how.removesuffix(".backward")
-    return roles.ENGINE.search(runner) is None and roles.OPTIMIZER.search(runner) is None
+    """A backward pass that adds to gradients."""
+    return isinstance(happening, Backward) and happening.how != "grad"
+
+
+def is_plain(backward: Op) -> bool:
+    """Whether a pass fills all gradients it reaches, and is not run by something that may clear them itself."""
+    assert isinstance(backward.what, Backward)
+    runner = backward.what.how.removesuffix(".backward")
+    runs_itself = roles.ENGINE.search(runner) is not None or roles.OPTIMIZER.search(runner) is not None
+    return not runs_itself and not backward.what.inputs
 
 
 def optimizers(step: Op) -> Value:

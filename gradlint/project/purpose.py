@@ -100,7 +100,10 @@ def is_method_of_module(program: Program, body: Body) -> bool:
     if around is None:
         return False
     cls = program.class_of(around[1])
-    return classes.is_module(program, cls) or program.instance(cls) in program.seen_as_module
+    if classes.is_module(cls) or program.instance(cls) in program.seen_as_module:
+        return True
+    bases = (base.name for base in classes.lineage(cls) if isinstance(base, Api))
+    return any(base.endswith(("Model", "Net", "GP")) for base in bases)
 
 
 def is_guarded_hook(program: Program, body: Body) -> bool:
@@ -108,7 +111,7 @@ def is_guarded_hook(program: Program, body: Body) -> bool:
     around = class_around(body)
     if around is None or around[0].name not in roles.GUARDED_HOOKS:
         return False
-    lineage = classes.lineage(program, program.class_of(around[1]))
+    lineage = classes.lineage(program.class_of(around[1]))
     return any(isinstance(base, Api) and base.name not in ("builtins.object", "torch.nn.Module") for base in lineage)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from gradlint.domains.values import Literal, Obj, SCALAR, TOP, Value
+from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
 from gradlint.project import call_uses
 from gradlint.project.decorations import known_run

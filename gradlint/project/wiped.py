@@ -9,7 +9,7 @@ from gradlint.domains.values import Obj
 from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Wiped
 from gradlint.flow.solver import solve
 from gradlint.project.conditions import Conditions
-from gradlint.project.protocol import Op, Protocol, optimizers
+from gradlint.project.protocol import Op, Protocol, is_plain, optimizers
 from gradlint.torch_model import closure_optimizers
 
 if TYPE_CHECKING:
@@ -102,6 +102,8 @@ def after(
     protocol: Protocol, found: frozenset[tuple[Standing, Op | None]], op: Op, step: Op
 ) -> frozenset[tuple[Standing, Op | None]]:
     """How gradients stand behind ``op``: pairs of the clear that wiped them and the backward that filled them."""
+    if isinstance(op.what, Backward) and not is_plain(op):
+        return frozenset((UNKNOWN,))
     if isinstance(op.what, Backward):
         return frozenset(((None, op),)) if protocol.fills(op, step) else found
     if isinstance(op.what, Step):

@@ -60,6 +60,9 @@ EVALUATION = re.compile(
 EVALUATION_WORD = re.compile(r"(?:^|_)(?:val|valid|test|eval|validat\w*|evaluat\w*|infer\w*|predict\w*)(?:_|$)", re.IGNORECASE)
 """A word in a name that says that it has to do with evaluation."""
 
+INFERENCE = re.compile(r"(?:^|_)infer(?:ence)?(?:_|$)")
+"""Names of functions that only ever run without a backward."""
+
 EVALUATION_DATA = re.compile(r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$")
 """Names of what an evaluation loops over."""
 

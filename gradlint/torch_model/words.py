@@ -33,14 +33,16 @@ _WORDS = [
     re.compile(r"backward(?:_\w+)?(?=\s*[(),])"),
     # A method that edits in place. Those of `nn.init` run with gradients off, those of `.data` are not recorded.
     re.compile(r"\.(?<!init\.)(?<!\.data\.)[a-z_]\w*[a-z]_\("),
-    re.compile(r" in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
+    re.compile(r"for [^\n:]+? in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
 ]
 _ALIAS = re.compile(r"\s+as\s+(\w+)")
 _ALIASED = re.compile(r"(\w+)[ \t]*=[ \t]*(?:\w+\.)*\Z")
 
 _IN_PLACE = [re.compile(r"inplace\s*=\s*True"), re.compile(r"\(True\)(?<=U\(True\))")]
-_SAVES_OUTPUT = re.compile(r"[sS]igmoid|[tT]anh|[sS]oftmax|\bexp\(|sqrt\(|grad|[dD]ropout\w*\([^\n)]*inplace|F\.relu\(|ReLU6?\(\)")
+_SAVES_OUTPUT = re.compile(
+    r"[sS]igmoid|[tT]anh|[sS]oftmax|(?<!math)\.(?:exp|r?sqrt)\(|requires_grad|[dD]ropout\w*\([^\n)]*inplace|F\.relu\(|ReLU6?\(\)"
+)
 """What an in-place layer could spoil: a result that was saved, or a leaf."""
 
 _AUGMENTED = re.compile(r"=(?<=[-+*/@%&|^]=)(?!=)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gradlint.domains import grad_mode, tensor
+from gradlint.domains import tensor
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
@@ -24,11 +24,10 @@ from gradlint.domains.values import (
     Literal,
     Method,
     Obj,
-    Sym,
     Value,
     union,
 )
-from gradlint.facts import GradFlag, InferenceUse
+from gradlint.facts import GradFlag
 from gradlint.torch_model import (
     copying_factories,
     factories,

@@ -21,7 +21,6 @@ from gradlint.domains.values import (
     Api,
     Atom,
     Cls,
-    Context,
     Fn,
     Literal,
     Method,
@@ -31,7 +30,7 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse, Keep
+from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries
 from gradlint.torch_model import names as torch_names
@@ -234,8 +233,6 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
         if ip.state.modes == grad_mode.INFERENCE and not calls.is_none(value):
             ip.recorder.note(InferenceUse(event.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
         gradients.assign(ip, event.span, whole)
-    holder = ip.describe(whole, f"{target.name}.{name}", event.span)
-    ip.recorder.note(Keep(event.span, *ip.where(), holder, ip.operand(src), "attribute"))
 
 
 def written_over_torch(ip: Interpreter, e: Any, api: Api, attribute: str, value: Value) -> None:
@@ -276,7 +273,6 @@ def may_be_mapping(ip: Interpreter, whole: Value, key: Value) -> bool:
 def write_item(ip: Interpreter, e: ir.SetItem) -> None:
     """``obj[key] = src``."""
     whole, value = ip.value(e.obj), ip.value(e.src)
-    target = ip.operand(e.obj)
     kept = False
     for atom in whole:
         if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
@@ -284,7 +280,5 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
             kept = True
         elif isinstance(atom, Sym):
             kept = True
-    if kept:
-        ip.recorder.note(Keep(e.span, *ip.where(), target, ip.operand(e.src), "item"))
     if calls.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
-        ip.edit(e, whole, target, "[]=", [value])
+        ip.edit(e, whole, ip.operand(e.obj), "[]=", [value])

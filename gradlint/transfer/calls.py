@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import EVAL, FROZEN, TRAIN, UNTOUCHED
-from gradlint.domains.tensor import Place
+from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import (
     CONTAINER,
     GRAD,
@@ -26,12 +25,10 @@ from gradlint.domains.values import (
     Method,
     Obj,
     Sym,
-    Tuple,
-    Unknown,
     Value,
     union,
 )
-from gradlint.facts import AttributeWrite, Forward, Keep, ModuleMode
+from gradlint.facts import AttributeWrite, Forward, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.transfer import api, contexts, gradients, methods, misuse, saving
 from gradlint.transfer.recorder import Wrapping
@@ -218,12 +215,23 @@ def unknown(ip: Interpreter, site: Site) -> Value:
     gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)
-    decorated = frozenset(atom for atom in site.args[0] if isinstance(atom, Fn)) if len(site.args) == 1 else frozenset()
+    decorated = decorates(site)
     if decorated and not site.keywords:
         return decorated
     made = ip.operate(site.event, "call", [], surely=False)
     ip.program.flows(ip, site, made)
     return made
+
+
+def decorates(site: Site) -> Value:
+    """The functions that a call may decorate, and the classes that it stands above: it is taken to return them."""
+    from gradlint.transfer import contexts
+
+    return frozenset(
+        atom
+        for atom in (site.args[0] if len(site.args) == 1 else ())
+        if isinstance(atom, Fn) or (isinstance(atom, Cls) and contexts.is_decorator(site.event, atom.body))
+    )
 
 
 # -- modules -----------------------------------------------------------------------------------------------
@@ -310,15 +318,11 @@ def may_be_tensor(ip: Interpreter, value: Value) -> bool:
     )
 
 
-def keep_added(ip: Interpreter, e: ir.Augment, target: Value, value: Value) -> bool:
+def keep_added(ip: Interpreter, target: Value, value: Value) -> bool:
     """``list += items``: true if the target is a container."""
     holders = [atom for atom in target if isinstance(atom, Obj) and atom.type == CONTAINER]
-    operand = ip.operand(e.target)
-    if holders:
-        for holder in holders:
-            ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), value])
-    if e.op in ("+", "-"):
-        ip.recorder.note(Keep(e.span, *ip.where(), operand, ip.operand(e.value), f"{e.op}="))
+    for holder in holders:
+        ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), value])
     return bool(holders) and len(holders) == len(target)
 
 

@@ -10,7 +10,6 @@ from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
-    GRAD,
     ITERATOR,
     PARAMETER,
     RESULT,
@@ -27,7 +26,6 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import Keep
 from gradlint.torch_model import (
     backward_call,
     copying_factories,
@@ -77,8 +75,6 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
         return of_module(ip, site, receiver, name)
     if ip.program.is_tensor(ip, receiver) or (isinstance(receiver, (Sym, Obj)) and name in tensor_methods() - SHARED):
         return of_tensor(ip, site, receiver, name)
-    if name in ADDS:
-        kept(ip, site, receiver, name)
     made = calls.unknown(ip, site)
     ip.program.derives(ip, site.event, made, [frozenset((receiver,))])
     return made
@@ -185,7 +181,6 @@ def of_container(ip: Interpreter, site: Site, receiver: Obj, name: str) -> Value
     """A method of a list, set, dict or iterator."""
     held = ip.state.contents.get(receiver, frozenset())
     if name in ADDS:
-        kept(ip, site, receiver, name)
         added = [attributes.items_of(ip, site.event, v) if name in ("extend", "update") else v for v in site.args[-1:]]
         ip.state.contents[receiver] = union([held, *added])
         return ip.world.none
@@ -203,13 +198,6 @@ def of_container(ip: Interpreter, site: Site, receiver: Obj, name: str) -> Value
     if name == "clear":
         ip.state.contents[receiver] = frozenset()
     return ip.make(site.event, SCALAR, tensor.PLAIN)
-
-
-def kept(ip: Interpreter, site: Site, receiver: Atom, name: str) -> None:
-    """Something is put into a container that may outlive the iteration."""
-    if site.args:
-        holder = ip.operand(receiver_ref(ip, site))
-        ip.recorder.note(Keep(site.event.span, *ip.where(), holder, ip.operand(site.event.args[-1]), name))
 
 
 # -- modules -----------------------------------------------------------------------------------------------

@@ -64,10 +64,12 @@ class Recorder:
     probes: dict[int, list[tuple[Span, int]]] = field(default_factory=dict)
     uses: set[int] = field(default_factory=set)
     block: int = 0
+    _by_kind: dict[type[Happening], list[Happening]] | None = None
 
     def begin(self, block: int) -> None:
         """Forget what the last visit of ``block`` recorded."""
         self.block = block
+        self._by_kind = None
         self.happenings[block] = []
         self.calls[block] = []
         self.probes[block] = []
@@ -75,11 +77,17 @@ class Recorder:
     def note(self, happening: Happening) -> None:
         """Record one thing that the current block does."""
         self.happenings[self.block].append(happening)
+        self._by_kind = None
 
     def all(self, kind: type[H]) -> list[H]:
         """All happenings of one kind, in source order, each place once."""
-        every = (happening for block in sorted(self.happenings) for happening in self.happenings[block])
-        return sorted((happening for happening in every if type(happening) is kind), key=lambda h: h.span)
+        if self._by_kind is None:
+            self._by_kind = {}
+            for happening in self.in_order():
+                self._by_kind.setdefault(type(happening), []).append(happening)
+            for found in self._by_kind.values():
+                found.sort(key=lambda happening: happening.span)
+        return list(self._by_kind.get(kind, ()))  # type: ignore[arg-type]
 
     def backwards(self) -> list[Backward]:
         """All backward passes of this body and its callees; one in a ``finally`` suite stands on several paths."""

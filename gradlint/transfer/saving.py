@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import CONTAINER, PARAMETER, TENSOR, Atom, Obj, Value
+from gradlint.domains.values import CONTAINER, Atom, Obj, Value
 from gradlint.torch_model import PARAMETERS, saved
 from gradlint.transfer import calls
 

@@ -1,8 +1,8 @@
 """The text of a module without the functions that cannot matter.
 
 Parsing is what costs most, and most functions of most files say nothing about gradients and are called by nothing
-that does. They are found by their first lines and left out before the text is parsed; every line that stays keeps its
-number.
+that does. They are found by their first lines and left out before the text is parsed, as are long tables that nothing
+of the rest names; every line that stays keeps its number.
 
 Only functions at the left margin, and methods four columns or a tab in, are left out. Nothing here understands
 strings: a line in one that looks like a definition may hide the rest of the string, never code, for a stretch of text
@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 
 from gradlint.torch_model.words import Places
 
-_HEAD = re.compile(r"\n( {4}|\t)?(?:@|(?:async[ \t]+)?(def|class)[ \t]+(\w+))")
+_HEAD = re.compile(
+    r"\n(?:(?P<indent> {4}|\t)?(?:@|(?:async[ \t]+)?(?P<keyword>def|class)[ \t]+(?P<name>\w+))"
+    r"|(?P<table>\w+)[ \t]*=[^\n]*[\[({]\n(?=(?:[^\n]+\n){12}))"
+)
 _END = {
     "": re.compile(r"\n[^\s#)\]}]"),
     "    ": re.compile(r"\n {0,4}[^\s#)\]}]"),
@@ -31,7 +34,7 @@ _DEEPEST = 2
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """A function at the margin, a class there, or a method (``owner`` is its class)."""
+    """A function, a class or a long table at the margin, or a method (``owner`` is its class)."""
 
     name: str
     start: int
@@ -70,16 +73,16 @@ def _parts(text: str) -> list[_Part]:
     owner: _Part | None = None
     decorated: int | None = None
     for match in _HEAD.finditer(text):
-        indent, keyword, name = match.group(1) or "", match.group(2), match.group(3)
+        indent, keyword, name, table = match.group("indent") or "", *match.group("keyword", "name", "table")
         start = match.start() if decorated is None else decorated
-        if keyword is None:
+        if keyword is None and table is None:
             decorated = start
             continue
         decorated = None
         if indent and (owner is None or start >= owner.end):
             continue
         end = _END[indent].search(text, match.end())
-        part = _Part(name, start, end.start() if end else len(text), keyword == "class")
+        part = _Part(name or table, start, end.start() if end else len(text), keyword == "class")
         if not indent:
             owner = part if part.is_class else None
             found.append(part)

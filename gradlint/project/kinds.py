@@ -1,0 +1,110 @@
+"""What things are: modules, optimizers, tensors; by their class where it is known, by their name where it is not."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradlint.domains.values import (
+    GRAD,
+    PARAMETER,
+    RESULT,
+    TENSOR,
+    Api,
+    Atom,
+    Cls,
+    Fn,
+    Literal,
+    Method,
+    Obj,
+    Sym,
+    Tuple,
+)
+from gradlint.project import classes
+from gradlint.torch_model import modules, optimizers, parameter_free_modules, roles
+from gradlint.transfer.interpreter import Interpreter
+
+if TYPE_CHECKING:
+    from gradlint.transfer.interpreter import Interpreter
+
+MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
+MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
+BACKWARD_RUNNER = re.compile(
+    r"(?:accelerator|fabric|engine|optim(?:izer)?|amp|strategy|scaler|trainer)$", re.IGNORECASE
+)
+
+
+class Kinds:
+    """Questions about what an atom is. One of the bases of `Program`."""
+
+    def __init__(self) -> None:
+        self.seen_as_module: set[Atom] = set()
+        """Unknown things that were asked for their parameters."""
+
+    def kind(self, atom: Atom) -> str:
+        """The kind of thing an atom is, in one word."""
+        if self.is_module(atom):
+            return "module"
+        if self.is_optimizer(atom):
+            return "optimizer"
+        if isinstance(atom, Obj):
+            return atom.type
+        if isinstance(atom, Literal):
+            return "constant"
+        if isinstance(atom, (Fn, Cls, Api, Tuple, Method)):
+            return type(atom).__name__.lower()
+        return "unknown"
+
+    def is_module(self, atom: Atom) -> bool:
+        """Whether an atom is a module, for certain or by its name."""
+        if isinstance(atom, Obj):
+            if atom.cls is not None:
+                return classes.is_module(atom.cls)
+            if atom.type == RESULT:
+                return atom in self.seen_as_module
+            return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
+        if isinstance(atom, Sym) and not roles.is_class(atom.path):
+            if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
+                return True
+            return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
+        return False
+
+    def is_optimizer(self, atom: Atom) -> bool:
+        """Whether an atom is an optimizer, for certain or by its name."""
+        if isinstance(atom, Obj):
+            return atom.type in optimizers()
+        return (
+            isinstance(atom, Sym)
+            and roles.OPTIMIZER.search(atom.path) is not None
+            and not roles.SCHEDULER.search(atom.path)
+        )
+
+    def is_tensor(self, ip: Interpreter, atom: Atom) -> bool:
+        """Whether an atom is a tensor for certain."""
+        if isinstance(atom, Sym):
+            return atom in ip.state.places and not self.is_module(atom)
+        return isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER, GRAD, "state_value")
+
+    def trainable(self, ip: Interpreter, module: Atom) -> bool:
+        """Whether a module's own parameters put its result on the graph."""
+        if isinstance(module, Obj) and module.cls is None:
+            return not self.is_free_of_parameters(module)
+        return True
+
+    def is_free_of_parameters(self, module: Atom) -> bool:
+        """Whether a module has no parameters: activations, losses."""
+        if isinstance(module, Obj) and module.cls is None:
+            name = module.type.rpartition(".")[2]
+            return name in parameter_free_modules()
+        return isinstance(module, Sym) and roles.LOSS.search(module.path) is not None
+
+    def makes_module(self, name: str) -> bool:
+        """Whether the outside function ``name`` returns a module."""
+        last = name.rpartition(".")[2]
+        if last == "from_pretrained":
+            return MODULE_FACTORY.search(name) is not None and "Pipeline" not in name
+        return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")
+
+    def runs_backward(self, receiver: Atom, last: str) -> bool:
+        """Whether ``receiver.backward(loss)`` is a framework's call: its name says so."""
+        return bool(BACKWARD_RUNNER.search(last))

@@ -1,0 +1,85 @@
+"""What names stand for across the bodies of a file: captured variables, globals, builtins."""
+
+from __future__ import annotations
+
+import builtins
+
+from gradlint.domains.values import (
+    INSTANCE,
+    TOP,
+    Atom,
+    Cls,
+    Fn,
+    Obj,
+    Value,
+    World,
+    union,
+)
+from gradlint.ir.cfg import Body
+
+BUILTINS = frozenset(dir(builtins))
+
+
+class Scopes:
+    """The variables of all bodies, whatever path stored them. One of the bases of `Program`."""
+
+    def __init__(self, module: Body) -> None:
+        self.module = module
+        self.world = World()
+        self.functions: dict[Body, Fn] = {}
+        self.classes: dict[Body, Cls] = {}
+        self.stores: dict[tuple[Body, str], Value] = {}
+
+    def free(self, body: Body, name: str) -> Value:
+        """What a name stands for that has no value yet in ``body``."""
+        scope: Body | None = body
+        while scope is not None:
+            if scope.kind != "class" or scope is body:
+                if scope is not body and (known := self.stores.get((scope, name))) is not None:
+                    return known
+                if any(parameter.name == name for parameter in scope.parameters):
+                    receiver = self.receiver(scope)
+                    if receiver is not None and scope.parameters[0].name == name:
+                        return frozenset((receiver,))
+                    return frozenset((self.world.sym(scope, name),))
+                if name in scope.locals and name not in body.global_names and scope is not body:
+                    return frozenset((self.world.sym(scope, name),))
+                if name in scope.locals and scope is body and scope.kind == "function":
+                    return TOP
+            scope = scope.parent
+        if known := self.stores.get((self.module, name)):
+            return known
+        if name in BUILTINS:
+            return frozenset((self.world.api(f"builtins.{name}"),))
+        return frozenset((self.world.sym(self.module, name),))
+
+    def stored(self, body: Body, name: str, value: Value) -> None:
+        """A variable of ``body`` got a value; nested functions may read it."""
+        if name in body.global_names:
+            body = self.module
+        known = self.stores.get((body, name))
+        self.stores[(body, name)] = value if known is None else union([known, value])
+
+    def receiver(self, body: Body) -> Atom | None:
+        """What the first parameter of a method stands for: the instance, or the class."""
+        parent = body.parent
+        if parent is None or parent.kind != "class" or body.kind != "function":
+            return None
+        fn = self.functions.get(body)
+        marks = fn.marks if fn is not None else ()
+        if "builtins.staticmethod" in marks:
+            return None
+        cls = self.class_of(parent)
+        if "builtins.classmethod" in marks:
+            return cls
+        return self.instance(cls)
+
+    def class_of(self, body: Body) -> Cls:
+        """The class with the block ``body``."""
+        if body not in self.classes:
+            self.classes[body] = self.world.cls(body, ())
+        return self.classes[body]
+
+    def instance(self, cls: Cls) -> Obj:
+        """``self`` in the methods of ``cls``."""
+        return self.world.obj(cls.body, INSTANCE, cls=cls, name="self")  # type: ignore[arg-type]

@@ -311,6 +311,7 @@ class Edit(Happening):
 
     ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
     operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
+    ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
     """
 
     target: Operand
@@ -318,6 +319,7 @@ class Edit(Happening):
     writes_leaf: bool
     saved: tuple[tensor.Saved, ...] = ()
     backwarded: bool = False
+    called: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.rule import Draft
+    from gradlint.torch_model.words import Places
 
 NOT_ANALYSED = "GRD000"
 UNUSED_SUPPRESSION = "GRD001"
@@ -147,11 +148,11 @@ class _Check:
 
     def report(self) -> Report:
         """Check the file and return its report."""
-        from gradlint.torch_model.words import is_worth_a_look
+        from gradlint.torch_model.words import Places, mentions_torch
 
         found: list[Finding] = []
-        if is_worth_a_look(self._source.data):
-            found = self._findings()
+        if mentions_torch(self._source.data) and (places := Places(self._source.text)):
+            found = self._findings(places)
         if suppressions.marked(self._source.data):
             found = self._suppressed(found)
         certain = [f for f in found if f.certainty.rank <= self._settings.min_certainty.rank]
@@ -170,20 +171,20 @@ class _Check:
             places.update(Location(line, 1, line, 1) for line in between)
         return places
 
-    def _findings(self) -> list[Finding]:
+    def _findings(self, places: Places) -> list[Finding]:
         """Parse, analyse and ask the rules; a finding that is made twice counts once, in its surest form."""
         best: dict[tuple[str, Location, str], Finding] = {}
-        for draft in self._drafts():
+        for draft in self._drafts(places):
             finding = self._located(draft)
             key = (finding.code, finding.location, finding.message)
             if key not in best or _strength(finding) < _strength(best[key]):
                 best[key] = finding
         return list(best.values())
 
-    def _drafts(self) -> list[Draft]:
+    def _drafts(self, places: Places) -> list[Draft]:
         drafts: list[Draft] = []
         try:
-            for draft in self._analysis():
+            for draft in self._analysis(places):
                 drafts.append(draft)
         except reading.NotReadable as error:
             location = Location(error.line, error.column, error.line, error.column + 1)
@@ -193,16 +194,14 @@ class _Check:
             self._crash(error, "the analysis of the file failed", _WHOLE_FILE)
         return drafts
 
-    def _analysis(self) -> Iterator[Draft]:
+    def _analysis(self, places: Places) -> Iterator[Draft]:
         from gradlint.lower.python import lower
         from gradlint.lower.python.outline import outline
         from gradlint.project.analysis import analyse
-        from gradlint.torch_model.words import Places
 
         started = time.monotonic()
         rules = [rule for rule in registry.all_rules() if rule.code in self._codes]
         text = self._source.text
-        places = Places(text)
         module = lower(text, parsing.parse_outline(text, outline(text, places)), places)
         for facts in analyse(module, self._source.path, self._on_crash):
             for rule in rules:

@@ -105,7 +105,8 @@ def total_loss(losses):
 
 ## Known limits
 
-Only what is known to be a leaf that requires grad is reported: the parameter of a function is not. Frozen parameters,
+Only what is known to be a leaf that requires grad is reported: the parameter of a function is not, unless a call in the
+same file hands it one. Frozen parameters,
 buffers, `.data`, `.grad`, copies by boolean or list index, and code that runs with gradients off for another reason
 (a decorated caller, a post-accumulate hook, the `forward` of a `torch.autograd.Function`) are silent:
 
@@ -159,4 +160,5 @@ class InplaceOnLeaf(Rule):
         """Report in-place edits, made with gradients on, of leaves that require grad and of their views."""
         for edit in facts.edits:
             if edit.writes_leaf and edit.modes.records:
-                yield self.finding(edit.span, op=edit.op, target=edit.target.name or "the tensor")
+                because = ((edit.called, "a leaf is handed over here"),) if edit.called else ()
+                yield self.finding(edit.span, because, op=edit.op, target=edit.target.name or "the tensor")

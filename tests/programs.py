@@ -19,7 +19,7 @@ HEADERS = (
     "import contextlib\nimport torch\n",
     "import contextlib\nimport torch\nfrom torch import no_grad as ng, inference_mode as im\n",
     "import contextlib\nimport torch\n\nng = torch.no_grad\nim = torch.inference_mode\n",
-    "import contextlib\nimport torch as th, torch\nfrom torch.autograd import no_grad as ng\n\nim = th.inference_mode\n",
+    "import contextlib\nimport torch, torch as th\nfrom torch.autograd import no_grad as ng\nim = th.inference_mode\n",
 )
 CONTEXTS = (
     "torch.no_grad()",

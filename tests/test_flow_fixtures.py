@@ -21,9 +21,7 @@ every_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def expected(text: str) -> dict[int, list[str]]:
     """The modes that the comments give, by line."""
     found = {number: COMMENT.search(line) for number, line in enumerate(text.splitlines(), 1)}
-    return {
-        number: [] if match[1] == "nothing" else match[1].split(", ") for number, match in found.items() if match
-    }
+    return {number: [] if match[1] == "nothing" else match[1].split(", ") for number, match in found.items() if match}
 
 
 @every_file

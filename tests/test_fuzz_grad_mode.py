@@ -15,16 +15,17 @@ from observed import Tally, tally
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import State
+from gradlint.flow.solver import solve
 from gradlint.lower.python import graph
 from gradlint.lower.python.frames import FinallyFrame, WithFrame
 from gradlint.project import entries, program, summaries
-from gradlint.transfer import contexts, switching
+from gradlint.transfer import calls, contexts, switching
 
 pytestmark = pytest.mark.torch
 
 PROGRAMS = 300
 EXACT = 0.998
-MUTANT_PROGRAMS = 100
+MUTANT_PROGRAMS = 70
 
 
 def mistakes(found: Tally) -> str:
@@ -94,21 +95,19 @@ def finally_is_not_copied_for_exceptions(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def handlers_see_the_state_behind_a_call(patch: pytest.MonkeyPatch) -> None:
-    call = contexts.calls.call
+    call = calls.call
 
     def mutated(ip: Any, event: Any) -> bool:
-        done = call(ip, event)
+        returns = call(ip, event)
         ip.raised(ip.state)
-        return done
+        return returns
 
-    patch.setattr(contexts.calls, "call", mutated)
+    patch.setattr(calls, "call", mutated)
 
 
 @mutant
 def loops_are_visited_once(patch: pytest.MonkeyPatch) -> None:
-    solve = program.solve
-
-    def mutated(nodes: Any, entry: Any, transfer: Any, *, budget: int) -> Any:
+    def mutated(nodes: Any, entry: Any, transfer: Any, **options: Any) -> Any:
         seen: set[int] = set()
 
         def once(index: int, state: Any, raised: Any) -> Any:
@@ -117,7 +116,7 @@ def loops_are_visited_once(patch: pytest.MonkeyPatch) -> None:
             seen.add(index)
             return transfer(index, state, raised)
 
-        return solve(nodes, entry, once, budget=budget)
+        return solve(nodes, entry, once, **options)
 
     patch.setattr(program, "solve", mutated)
 

@@ -14,7 +14,7 @@ import pytest
 from gradlint.ir.cfg import Body
 from gradlint.ir.events import MakeClass, MakeFunction
 from gradlint.lower.python import lower
-from gradlint.torch_model.words import GRADIENT_WORDS, PREFILTER
+from gradlint.torch_model.words import Places, is_worth_a_look
 
 
 def module(text: str) -> Body:
@@ -143,29 +143,59 @@ class Model:
         "w.requires_grads_(True)",
         "w.requiresgrad",
         "loss.backward()",
-        "w.grad",
-        "w.data",
+        "loss.manual_backward(loss)",
         "model.eval()",
+        "backbone.train(False)",
         "opt.step()",
         "x.add_(1)",
-        "x += 1",
+        "x += y",
         "x **= 2",
         "x //= 2",
         "x[0] = 1",
-        "F.relu(x, inplace=True)",
-        "losses.append(loss)",
-        "nn.Parameter(w)",
+        "x[:, mask] = 0.0",
+        "if x: y += z",
+        "y = F.sigmoid(F.relu(x, inplace=True))",
+        "y = nn.Sequential(nn.Tanh(), nn.ReLU(True))",
+        "for x, y in val_loader: pass",
+        "def evaluate(net): pass",
     ],
 )
 def test_word(line: str) -> None:
-    assert GRADIENT_WORDS.search(line)
-    assert PREFILTER.search(b"import torch\n" + line.encode())
-    assert not PREFILTER.search(b"import numpy\n" + line.encode())
+    assert Places(line)
+    assert is_worth_a_look(b"import torch\n" + line.encode())
+    assert not is_worth_a_look(b"import numpy\n" + line.encode())
 
 
-@pytest.mark.parametrize("line", ["x = a <= b", "x = a == b", "x = a != b", "x.dataset", "x.graded", "__init__(self)"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "x = a <= b",
+        "x = a == b",
+        "x = a != b",
+        "x.dataset",
+        "x.graded",
+        "__init__(self)",
+        "for backward compatibility",
+        "i += 1",
+        "self.layers += [layer]",
+        "name += 'x'",
+        "kwargs[key] = value",
+        "settings['lr'] = 1",
+        "sizes: list[int] = field()",
+        "nn.init.normal_(w)",
+        "w.data.mul_(2)",
+        "self.act = nn.ReLU(inplace=True)",
+        "self.head.train(self.training)",
+        "model.train()",
+    ],
+)
 def test_not_a_word(line: str) -> None:
-    assert not GRADIENT_WORDS.search(line)
+    assert not Places(line)
+
+
+def test_own_names_for_what_switches_the_mode_are_words() -> None:
+    text = "from torch import no_grad as quiet\nsilent = torch.inference_mode\nwith quiet(): pass\nwith silent(): pass\n"
+    assert [len(Places(text).within(at, at + 16)) for at in (text.index("with q"), text.index("with s"))] == [1, 1]
 
 
 def sources() -> list[Path]:

@@ -50,17 +50,21 @@ def bodies(module: Body) -> Iterator[Body]:
 def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[Facts]:
     """Yield the facts of every body of a file; a body that crashes is reported to ``on_crash`` and left out."""
     program = Program(module)
-    solved = []
-    for body in wanted(module):
-        try:
-            if body.kind != "class":
-                program.run(body, first_entry(program, body))
-            solved.append(body)
-        except Exception as error:
-            if on_crash is None:
-                raise
-            program.runs[(body, grad_mode.INHERITED)] = None
-            on_crash(body, error)
+    solved: list[Body] = []
+    crashed: dict[tuple[Body, int], None] = {}
+    while program.again():
+        program.runs.update(crashed)
+        solved = []
+        for body in wanted(module):
+            try:
+                if body.kind != "class" and (body, grad_mode.INHERITED) not in crashed:
+                    program.run(body, first_entry(program, body))
+                solved.append(body)
+            except Exception as error:
+                if on_crash is None:
+                    raise
+                crashed[(body, grad_mode.INHERITED)] = program.runs[(body, grad_mode.INHERITED)] = None
+                on_crash(body, error)
     for body in (*forwards_with_in_place_layers(program), *loops_around_steps(program, bodies(module))):
         if body not in solved:
             program.run(body, first_entry(program, body))

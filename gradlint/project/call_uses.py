@@ -35,11 +35,20 @@ PEEKS = frozenset(
 WALKS = frozenset({"backward", "requires_grad_", "retain_grad", "register_hook", "reinforce"})
 CONTENTS = frozenset("items values get pop popleft popitem copy index_select __getitem__ to_tuple".split())
 SILENT = frozenset(
-    f"builtins.{name}" for name in "len print isinstance issubclass type id hasattr str repr format callable hash range vars dir bytes".split()
+    f"builtins.{name}"
+    for name in "len print isinstance issubclass type id hasattr str repr format callable hash range vars dir".split()
 )
 NUMBERS = frozenset(f"builtins.{name}" for name in "float int bool complex round".split())
 ARRAYS = ("numpy.", "math.", "scipy.", "sklearn.", "pandas.", "matplotlib.", "PIL.", "cv2.", "statistics.")
-ASIDE = ("torch.distributed.", "torch.cuda.", "torch.save", "torch.jit.", "torch.onnx.", "torch.profiler.", "torch.utils.benchmark")
+ASIDE = (
+    "torch.distributed.",
+    "torch.cuda.",
+    "torch.save",
+    "torch.jit.",
+    "torch.onnx.",
+    "torch.profiler.",
+    "torch.utils.benchmark",
+)
 """Functions of torch that neither return the value nor go backward from it."""
 
 
@@ -122,7 +131,12 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
     last = name.rpartition(".")[2]
     if name in SILENT or name.startswith(ASIDE):
         return
-    if name in NUMBERS or name.startswith(ARRAYS) or name in ("torch.detach", "torch.tensor") or name in foreign_factories():
+    if (
+        name in NUMBERS
+        or name.startswith(ARRAYS)
+        or name in ("torch.detach", "torch.tensor")
+        or name in foreign_factories()
+    ):
         walk.use(uses.OFF, body, event, f"`{last}(...)`")
     elif name == "builtins.setattr":
         walk.use(uses.STORED, body, event, "setattr(...)")
@@ -145,7 +159,9 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
     last = label.partition("(")[0].rpartition(".")[2]
     if atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
         walk.to(body, event.dst)
-    elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]):
+    elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (
+        last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]
+    ):
         add(walk, body, event, label)
     elif isinstance(atom, Method) and last in tensor_methods():
         walk.to(body, event.dst)

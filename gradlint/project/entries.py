@@ -56,7 +56,7 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
 
 
 def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, int]]:
-    """The functions of the file that a body calls if it is entered in the modes ``entry``, with the modes of the call."""
+    """The functions of the file that a body calls when it is entered in the modes ``entry``, each with its modes."""
     for mode in grad_mode.each(entry):
         run = program.run(body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
         if run is not None:

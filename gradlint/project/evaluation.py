@@ -7,69 +7,41 @@ the function or its data are for evaluation, or everything that is done with the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from gradlint.domains import grad_mode, tensor
+from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.values import Atom, Obj, Sym
-from gradlint.facts import Backward, ContextMisuse, Forward, GradFlag, IdleForward, KeptGraph, ModuleMode
-from gradlint.ir import events as ir
+from gradlint.domains.values import Atom, Obj
+from gradlint.facts import Backward, GradFlag, IdleForward, KeptGraph, ModuleMode
 from gradlint.project import purpose
-from gradlint.project.decorations import ineffective
-from gradlint.project.frozen import Frozen
-from gradlint.project.summaries import inside
-from gradlint.project.uses import KEPT, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED, Trace, Tracer, Use
+from gradlint.project.forwards import Candidate, Forwards
+from gradlint.project.uses import KEPT, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED, Tracer, Use
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
     from gradlint.ir.cfg import Body
+    from gradlint.project.frozen import Frozen
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
-
-MOST_HOPS = 3
-"""How many functions of the file may stand between a forward and the evaluation that it is for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A forward that records, seen from a body: made there (``hops`` 0) or in a function that the body calls.
-
-    ``call`` is the call that stands in ``body``, ``uses`` is what becomes of the result, ``marks`` what is known of
-    the module's mode.
-    """
-
-    forward: Forward
-    body: Body
-    call: ir.Call
-    name: str
-    marks: int
-    uses: tuple[Use, ...]
-    nodes: Mapping[object, bool]
-    hops: int = 0
-
-    def of(self, *kinds: str) -> list[Use]:
-        """The uses of some kinds."""
-        return [use for use in self.uses if use.kind in kinds]
 
 
 class Evaluation:
     """The idle forwards of one file, by body."""
 
     def __init__(self, program: Program, path: str, entries: Mapping[Body, int]) -> None:
-        self.program, self.path, self.entries = program, path, entries
+        self.program, self.entries = program, entries
         self.tracer = Tracer(program)
+        self.forwards = Forwards(program, self.tracer, path, entries)
         self._idle: dict[Body, list[IdleForward]] = {}
         self._kept: dict[Body, list[KeptGraph]] = {}
         self._judged = False
 
-    @cached_property
+    @property
     def frozen(self) -> Frozen:
         """The modules that some code of the file freezes."""
-        return Frozen(self.program)
+        return self.forwards.frozen
 
     def idle_forwards(self, body: Body) -> list[IdleForward]:
         """The forwards of ``body`` whose graph nobody walks back."""
@@ -90,7 +62,7 @@ class Evaluation:
             return
         found = []
         for body in self.entries:
-            for candidate in self._candidates(body):
+            for candidate in self.forwards.of(body):
                 reason = self._reason(candidate)
                 if reason is not None:
                     found.append((candidate, reason))
@@ -101,107 +73,6 @@ class Evaluation:
         shown = [(c, reason) for c, reason in found if c.hops == nearest[id(c.forward)]]
         for candidate, reason in shown:
             self._report(candidate, reason, [other for other, _ in shown])
-
-    # -- candidates ----------------------------------------------------------------------------------------
-
-    def _candidates(self, body: Body) -> Iterator[Candidate]:
-        """The forwards that record in ``body``, in its generator expressions and in the functions that it calls."""
-        run = self.program.run(body, self.entries[body])
-        if run is None or not run.complete or body.kind in ("class", "genexp"):
-            return
-        # Of the methods of modules only those are judged that put something in eval mode.
-        if not run.recorder.all(ModuleMode) and purpose.is_method_of_module(self.program, body):
-            return
-        if self._is_silent(body, run):
-            return
-        for one in self._direct(run):
-            yield one
-        yield from self._through(run, 1)
-
-    def _is_silent(self, body: Body, run: Run) -> bool:
-        """Whether nothing is to be said about a body: a test, a framework's hook, one with a broken guard."""
-        if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path):
-            return True
-        return purpose.is_guarded_hook(self.program, body) or self._has_broken_decorator(body)
-
-    def _has_broken_decorator(self, body: Body) -> bool:
-        """Whether a grad-mode decorator stands above the body, or above one around it, without effect."""
-        scope = body
-        while scope.parent is not None:
-            for (other, _), run in list(self.program.runs.items()):
-                if other is scope.parent and run is not None:
-                    if any(decoration.subject == scope.name for decoration in ineffective(self.program, run)):
-                        return True
-            scope = scope.parent
-        return False
-
-    def _runs(self, run: Run) -> Iterator[Run]:
-        """A run, and those of the generator expressions that the body makes."""
-        yield run
-        for call in run.recorder.local_calls():
-            if call.fn.body.kind == "genexp" and call.modes & grad_mode.RECORDS and not call.modes & grad_mode.NO_GRAPH:
-                inner = self.program.run(call.fn.body, grad_mode.INHERITED)
-                if inner is not None and inner.complete:
-                    yield from self._runs(inner)
-
-    def _direct(self, outer: Run) -> Iterator[Candidate]:
-        for run in self._runs(outer):
-            for forward in run.recorder.all(Forward):
-                if forward.modes.bits & grad_mode.NO_GRAPH or forward.result.graph != tensor.GRAPH:
-                    continue
-                call = self.tracer.definitions(run.body).calls.get(forward.span)
-                if call is not None and not self.frozen.covers(forward.module.atoms):
-                    trace = self.tracer.trace(("ref", run.body, call.dst))
-                    yield Candidate(
-                        forward, run.body, call, forward.module.name.removesuffix(".forward"), forward.marks, tuple(trace.uses), trace.nodes
-                    )
-
-    def _through(self, outer: Run, hops: int) -> Iterator[Candidate]:
-        """The forwards in functions that the body calls, each with what the body does with the result."""
-        if hops > MOST_HOPS:
-            return
-        for run in self._runs(outer):
-            for local in run.recorder.local_calls():
-                fn = local.fn
-                modes = inside(fn, local.modes)
-                if modes & grad_mode.NO_GRAPH or fn.body.is_generator or fn.body is outer.body:
-                    continue
-                call = self.tracer.definitions(run.body).calls.get(local.span)
-                if call is None:
-                    continue
-                callee = self.program.run(fn.body, grad_mode.INHERITED)
-                if callee is None or not callee.complete or self._is_silent(fn.body, callee):
-                    continue
-                if callee.recorder.all(Backward):
-                    continue
-                for one in [*self._direct(callee), *self._through(callee, hops + 1)]:
-                    if one.forward.modes.bits & ~grad_mode.INHERITED:
-                        continue
-                    onward = Trace()
-                    if one.of(RETURNED, YIELDED):
-                        onward = self.tracer.trace(("ref", run.body, call.dst))
-                    uses = (*(use for use in one.uses if use.kind not in (RETURNED, YIELDED)), *onward.uses)
-                    marks = marks_of(local.marks, self._given(run.body, call, fn.body, one.forward)) or one.marks
-                    name = self.tracer.label(run.body, call.func)
-                    yield replace(
-                        one, body=run.body, call=call, name=name, marks=marks, uses=uses, nodes=onward.nodes, hops=one.hops + 1
-                    )
-
-    def _given(self, caller: Body, call: ir.Call, callee: Body, forward: Forward) -> frozenset[Atom]:
-        """The module of a forward in ``callee`` as its caller knows it."""
-        found: set[Atom] = set()
-        names = [parameter.name for parameter in callee.parameters if parameter.kind == "positional"]
-        for atom in forward.module.atoms:
-            if not isinstance(atom, Sym) or atom.scope is not callee:
-                found.add(atom)
-                continue
-            root, _, rest = atom.path.partition(".")
-            refs = [ref for name, ref in call.keywords if name == root]
-            if root in names and names.index(root) < len(call.args):
-                refs.append(call.args[names.index(root)])
-            for ref in refs:
-                found |= {given if not rest else atom for given in self.tracer.value(caller, ref)}
-        return frozenset(found)
 
     # -- judging -------------------------------------------------------------------------------------------
 
@@ -218,13 +89,19 @@ class Evaluation:
         name = candidate.forward.module.name.removesuffix(".forward")
         if candidate.hops and name == "self":
             name = candidate.name.rpartition(".")[0]
-        if candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and (closed or not self._may_be_walked(body, candidate)):
+        if candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and (
+            closed or not self._may_be_walked(body, candidate)
+        ):
             return f"`{name}` is in eval mode" if name else "the module is in eval mode"
         if purpose.is_method_of_module(self.program, body):
             return None
         data = purpose.data_of(self.tracer, candidate.body, candidate.call)
         if purpose.evaluates(body) and (closed or (data and not self._may_be_walked(body, candidate))):
-            return f"`{body.name}` evaluates, and {self._off(candidate)}" if closed else f"`{body.name}` loops over `{data}`"
+            return (
+                f"`{body.name}` evaluates, and {self._off(candidate)}"
+                if closed
+                else f"`{body.name}` loops over `{data}`"
+            )
         if data and closed:
             return f"the loop runs over `{data}`"
         if not closed:
@@ -263,10 +140,12 @@ class Evaluation:
         if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
             return True
         leaves = candidate.of(RETURNED, YIELDED, STORED)
-        if leaves and body.kind == "function" and not roles.PRODUCES.search(body.name):
-            if not purpose.data_of(self.tracer, candidate.body, candidate.call):
-                return True
-        if any("grad" in (name or "") for call in self.tracer.definitions(body).calls.values() for name, _ in call.keywords):
+        named = body.kind != "function" or roles.PRODUCES.search(body.name)
+        if leaves and not named and not purpose.data_of(self.tracer, candidate.body, candidate.call):
+            return True
+        if any(
+            "grad" in (name or "") for call in self.tracer.definitions(body).calls.values() for name, _ in call.keywords
+        ):
             return True
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         if run is None:
@@ -277,11 +156,11 @@ class Evaluation:
 
     def _walks_something_else(self, run: Run) -> bool:
         """Whether the body goes backward from something that no forward in it is known to have made."""
-        spans = {use.event.span for one in self._direct(run) for use in one.of(WALKED)}
+        spans = {use.event.span for one in self.forwards.direct(run) for use in one.of(WALKED)}
         return any(backward.span not in spans for backward in run.recorder.all(Backward))
 
     def _looks_elsewhere(self, body: Body, candidate: Candidate) -> bool:
-        """Whether a forward whose result is not used can only be for what a hook sees, and nothing of that is returned."""
+        """Whether a forward whose result is not used is for a hook, and nothing of what that sees is returned."""
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         if run is None or candidate.hops:
             return False
@@ -327,7 +206,7 @@ class Evaluation:
         for use in kept:
             span = use.event.span
             if all(known.span != span for known in self._kept.get(body, ())):
-                because = ((candidate.call.span, "the graph is recorded here"), (span, "and stored here"))
+                because: Reasons = ((candidate.call.span, "the graph is recorded here"), (span, "and stored here"))
                 graph = KeptGraph(span, forward.modes, forward.loops, forward.block, use.label or "it", call, because)
                 self._kept.setdefault(body, []).append(graph)
         if not reason and (kept or candidate.of(KEPT)):
@@ -373,16 +252,3 @@ def feeds(other: Candidate, candidate: Candidate) -> bool:
 def module_of_flag(program: Program, atom: Atom) -> bool:
     """Whether ``requires_grad`` of ``atom`` is about a module's parameters."""
     return program.is_module(atom) or (isinstance(atom, Obj) and atom.type == "parameter")
-
-
-def marks_of(marks: Mapping[Atom, int], modules: frozenset[Atom]) -> int:
-    """What is known of the mode of some modules, or of what they are part of."""
-    found = 0
-    for module in modules:
-        atom: Atom | None = module
-        known = 0
-        while atom is not None and not known:
-            known = marks.get(atom, 0) & (EVAL | TRAIN | UNTOUCHED)
-            atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
-        found |= known or UNTOUCHED
-    return 0 if found == UNTOUCHED else found

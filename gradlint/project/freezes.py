@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import INSTANCE, PARAMETER, TENSOR, Atom, Cls, Literal, Obj, Sym
+from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Atom, Cls, Literal, Obj, Sym
 from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, LostFreeze, ModuleMode, Operand, Step
 from gradlint.project import classes
 
@@ -48,9 +48,13 @@ def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
 
 
 def write_form(program: Program, write: AttributeWrite) -> str | None:
-    """Why ``target.requires_grad = flag`` has no effect; None if it has one, or if that is not sure."""
+    """Why ``target.requires_grad = flag`` has no effect; None if it has one, or if that is not sure.
+
+    What an unknown call returned, where the target is a module on another path, is taken for a module as well.
+    """
     atoms = write.target.atoms
-    if all(program.is_module(atom) and not own_attribute(program, atom, RIGHT) for atom in atoms):
+    known = frozenset(atom for atom in atoms if not (isinstance(atom, Obj) and atom.type == RESULT)) or atoms
+    if all(program.is_module(atom) and not own_attribute(program, atom, RIGHT) for atom in known):
         return None if write.target.name == "self" else "module"
     if all(isinstance(atom, Obj) and atom.type == "state_value" for atom in atoms):
         return "state_dict"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Atom, Obj, Sym
+from gradlint.domains.values import Atom, Fn, Method, Obj, Sym, Value
 from gradlint.facts import AttributeWrite, GradFlag
 from gradlint.ir import events as ir
 from gradlint.project.freezes import module_of
@@ -29,29 +29,29 @@ class Frozen:
                 continue
             for flag in run.recorder.all(GradFlag):
                 if flag.value is not True:
-                    self._atoms.update(found for atom in flag.target.atoms if (found := module_of(program, atom)) is not None)
+                    modules = (module_of(program, target) for target in flag.target.atoms)
+                    self._atoms.update(module for module in modules if module is not None)
             for write in run.recorder.all(AttributeWrite):
                 for holder in write.target.atoms:
                     named = program.world.sym(holder, f"{holder.label}.{write.name}", parent=holder)
                     aliases.append((write.value.atoms, named))
-            for block in body.graph.blocks:
-                for event in block.events:
-                    if isinstance(event, ir.Call) and 0 <= event.func < len(run.labels) and FREEZER.search(run.labels[event.func]):
-                        self._frozen_by_call(program, run.temps, event, body.graph.refs)
-        for value, named in aliases * 2:
+            for event in (event for block in body.graph.blocks for event in block.events):
+                if isinstance(event, ir.Call) and event.func >= 0 and FREEZER.search(run.labels[event.func]):
+                    self._frozen_by_call(run.temps, event)
+        for value, alias in aliases * 2:
             if value & self._atoms:
-                self._atoms.add(named)
-            elif named in self._atoms:
+                self._atoms.add(alias)
+            elif alias in self._atoms:
                 self._atoms.update(atom for atom in value if isinstance(atom, (Obj, Sym)))
 
-    def _frozen_by_call(self, program: Program, temps: list[frozenset[Atom]], event: ir.Call, refs: int) -> None:
+    def _frozen_by_call(self, temps: list[Value], event: ir.Call) -> None:
         """``freeze(model)``, ``model.freeze()``."""
         for ref in event.args[:1]:
             self._atoms.update(atom for atom in temps[ref] if isinstance(atom, (Obj, Sym)))
-        for atom in temps[event.func]:
-            receiver = getattr(atom, "receiver", None) or getattr(atom, "parent", None)
-            if isinstance(receiver, (Obj, Sym)):
-                self._atoms.add(receiver)
+        for callee in temps[event.func]:
+            owner = callee.receiver if isinstance(callee, (Method, Fn)) else getattr(callee, "parent", None)
+            if isinstance(owner, (Obj, Sym)):
+                self._atoms.add(owner)
 
     def covers(self, modules: frozenset[Atom]) -> bool:
         """Whether one of the modules, or what it is part of, is frozen somewhere."""

@@ -49,6 +49,8 @@ WHOLE_MODEL = re.compile(
 """A module by this name starts with a layer that trains, and such a layer keeps its input."""
 VISITS_PER_BLOCK = 40
 """A body whose fixpoint needs more visits than this per block, on average, is given up."""
+MOST_ROUNDS = 4
+"""How often the bodies are solved for captured variables whose values come to be known late."""
 DEEPEST = 25
 """How many summaries may be under way inside each other; deeper calls are unknown."""
 
@@ -60,6 +62,9 @@ class Program(Scopes, Kinds):
         Scopes.__init__(self, module)
         Kinds.__init__(self)
         self.runs: dict[tuple[Body, int], Run | None] = {}
+        self.rounds = 0
+        self.recursive: set[tuple[Body, int]] = set()
+        self.assumed: dict[tuple[Body, int], tuple[int, int]] = {}
         self.depth = 0
         self.namespaces: dict[Cls, dict[str, Value]] = {}
         self.attributes: dict[Cls, dict[str, Value]] = {}
@@ -93,22 +98,50 @@ class Program(Scopes, Kinds):
 
     # -- running bodies ------------------------------------------------------------------------------------
 
+    def again(self) -> bool:
+        """Whether to solve the bodies: once, and again where captured variables stand for more than was known."""
+        self.rounds += 1
+        if (self.rounds > 1 and not self.outdated) or self.rounds > MOST_ROUNDS:
+            return False
+        self.outdated = False
+        self.runs.clear()
+        self.resumptions.clear()
+        self.recursive.clear()
+        self.assumed.clear()
+        return True
+
     def run(self, body: Body, entry: int) -> Run | None:
         """``body`` solved for one entry mode; None if it is being solved, too large, or too deep."""
         key = (body, entry)
         if key in self.runs:
+            if self.runs[key] is None:
+                self.recursive.add(key)
             return self.runs[key]
         if self.depth > DEEPEST or body.graph.too_large:
             return None
         self.runs[key] = None
+        self.assumed[key] = (entry, entry)
         self.depth += 1
         try:
-            run = self._solve(body, entry, {})
-            demanded = demands.of(run) if run is not None else {}
-            self.runs[key] = self._solve(body, entry, demanded) if demanded else run
+            self.runs[key] = self._settle(body, entry)
         finally:
             self.depth -= 1
         return self.runs[key]
+
+    def _settle(self, body: Body, entry: int) -> Run | None:
+        """Solve a body; again, as long as calls of itself turn out to end in modes that they were not assumed to."""
+        key, others = (body, entry), len(self.runs)
+        while True:
+            run = self._solve(body, entry, {})
+            demanded = demands.of(run) if run is not None else {}
+            if demanded:
+                run = self._solve(body, entry, demanded)
+            exits, raises = self.assumed[key]
+            if run is None or key not in self.recursive or not (run.exit_modes & ~exits or run.raise_modes & ~raises):
+                return run
+            self.assumed[key] = (exits | run.exit_modes, raises | run.raise_modes)
+            for late in list(self.runs)[others:]:
+                del self.runs[late]
 
     def _solve(
         self, body: Body, entry: int, demanded: dict[Atom, int], resume: tuple[ir.Span, int] | None = None
@@ -250,12 +283,23 @@ class Program(Scopes, Kinds):
         enter = classes.own_function(self, atom.cls, "__enter__") if atom.cls is not None else None
         if enter is None:
             return before, 0
+        found = self.behind(enter, before)
+        leave = classes.own_function(self, atom.cls, "__exit__") if atom.cls is not None else None
+        ends = {mode: self.behind(leave, mode) for mode in (grad_mode.ON, grad_mode.OFF)} if leave is not None else {}
+        if ends and all(mode == end for mode, end in ends.items()):
+            return found, 0
+        if len(set(ends.values())) == 1 and min(ends.values()) in grad_mode.NAMES:
+            return found, min(ends.values())
+        return found, before
+
+    def behind(self, fn: Fn, before: int) -> int:
+        """The modes in which a function returns that is called in the modes ``before``."""
         found = 0
-        for mode in grad_mode.each(before):
-            run = self.run(enter.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+        for mode in grad_mode.each(summaries.inside(fn, before)):
+            run = self.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
             exit_modes = run.exit_modes if run is not None and run.complete else grad_mode.INHERITED
             found |= grad_mode.resolve(exit_modes or grad_mode.INHERITED, mode)
-        return found, before if found != before else 0
+        return before if fn.wrappers else found
 
     def swallows(self, cls: Cls) -> bool:
         """Whether a context manager of the file may swallow exceptions."""

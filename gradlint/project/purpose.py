@@ -120,7 +120,9 @@ def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event
     scope: Body | None = body
     while scope is not None:
         for atom in program.decorators.get(scope, ()):
-            known = isinstance(atom, Context) or (isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS))
+            known = isinstance(atom, Context) or (
+                isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS)
+            )
             if not known and roles.GUARDS.search(atom.label or "context"):
                 return True
         scope = scope.parent

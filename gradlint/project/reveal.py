@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from gradlint.domains import grad_mode
+from gradlint.ir.cfg import Body
 from gradlint.lower.python import lower
 from gradlint.project.analysis import bodies
 from gradlint.project.entries import entry_modes, first_entry
@@ -21,11 +22,13 @@ def reveal(text: str) -> list[tuple[int, list[str]]]:
     tree = ast.parse(text)
     module = lower(text, tree)
     program = Program(module)
-    every = []
-    for body in bodies(module):
-        if body.kind != "class":
-            program.run(body, first_entry(program, body))
-            every.append(body)
+    every: list[Body] = []
+    while program.again():
+        every = []
+        for body in bodies(module):
+            if body.kind != "class":
+                program.run(body, first_entry(program, body))
+                every.append(body)
     entries = entry_modes(program, every)
     found = dict.fromkeys(probes(tree), 0)
     for body in every:

@@ -7,9 +7,12 @@ import builtins
 from gradlint.domains.values import (
     INSTANCE,
     TOP,
+    Api,
     Atom,
     Cls,
+    Context,
     Fn,
+    Literal,
     Obj,
     Value,
     World,
@@ -18,6 +21,11 @@ from gradlint.domains.values import (
 from gradlint.ir.cfg import Body
 
 BUILTINS = frozenset(dir(builtins))
+
+
+def tells_more(known: Value | None, joined: Value) -> bool:
+    """Whether a variable stands for something that can change the grad mode and was not known to."""
+    return any(isinstance(atom, (Api, Cls, Context, Fn, Literal)) for atom in joined - (known or frozenset()))
 
 
 class Scopes:
@@ -29,12 +37,17 @@ class Scopes:
         self.functions: dict[Body, Fn] = {}
         self.classes: dict[Body, Cls] = {}
         self.stores: dict[tuple[Body, str], Value] = {}
+        self.captured: set[tuple[Body, str]] = set()
+        self.shared: set[tuple[Body, str]] = set()
+        self.outdated = False
 
     def free(self, body: Body, name: str) -> Value:
         """What a name stands for that has no value yet in ``body``."""
         scope: Body | None = body
         while scope is not None:
             if scope.kind != "class" or scope is body:
+                if scope is not body and name in scope.locals:
+                    self.captured.add((scope, name))
                 if scope is not body and (known := self.stores.get((scope, name))) is not None:
                     return known
                 if any(parameter.name == name for parameter in scope.parameters):
@@ -54,11 +67,29 @@ class Scopes:
         return frozenset((self.world.sym(self.module, name),))
 
     def stored(self, body: Body, name: str, value: Value) -> None:
-        """A variable of ``body`` got a value; nested functions may read it."""
+        """A variable of ``body`` got a value; nested functions may read it, and may have done so before."""
+        owner = self.owner(body, name)
+        known = self.stores.get((owner, name))
+        joined = self.stores[(owner, name)] = value if known is None else union([known, value])
+        if owner is not body and (owner, name) not in self.shared:
+            self.shared.add((owner, name))
+            self.outdated = True
+        elif (owner, name) in self.captured and tells_more(known, joined):
+            self.outdated = True
+
+    def owner(self, body: Body, name: str) -> Body:
+        """The body whose variable ``name`` is in ``body``."""
         if name in body.global_names:
-            body = self.module
-        known = self.stores.get((body, name))
-        self.stores[(body, name)] = value if known is None else union([known, value])
+            return self.module
+        while name in body.nonlocal_names and body.parent is not None:
+            body = body.parent
+        return body
+
+    def loaded(self, body: Body, name: str, known: Value | None) -> Value:
+        """What a name stands for that has the value ``known`` in ``body`` as far as that itself tells."""
+        if known is None:
+            return self.free(body, name)
+        return union([known, self.stores[(body, name)]]) if (body, name) in self.shared else known
 
     def receiver(self, body: Body) -> Atom | None:
         """What the first parameter of a method stands for: the instance, or the class."""

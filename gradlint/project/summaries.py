@@ -24,7 +24,7 @@ from gradlint.domains.values import (
     Value,
     union,
 )
-from gradlint.facts import Backward, Clear, Happening, Operand, Step, Touch
+from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.transfer import calls, contexts, gradients, switching
 from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 
@@ -129,13 +129,14 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     raises: dict[int, int] = {}
     runs: list[Run] = []
     for mode in grad_mode.each(modes):
-        run = program.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
-        if run is None or not run.complete:
-            exits[mode] = raises[mode] = mode
-            continue
-        runs.append(run)
-        exits[mode] = grad_mode.resolve(run.exit_modes, mode)
-        raises[mode] = grad_mode.resolve(run.raise_modes, mode)
+        entry = grad_mode.INHERITED if mode == grad_mode.ON else mode
+        run = program.run(fn.body, entry)
+        if run is not None and run.complete:
+            runs.append(run)
+            ends = run.exit_modes, run.raise_modes
+        else:
+            ends = program.assumed.get((fn.body, entry), (entry, entry))
+        exits[mode], raises[mode] = (grad_mode.resolve(end, mode) for end in ends)
     raise_with(ip, fn, raises)
     leave(ip, fn, exits)
     for run in runs[:1]:
@@ -238,6 +239,8 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
     """Do in the caller what the callee did to gradients and modules."""
     for happening in run.recorder.in_order():
         replay_gradients(ip, program, site, fn, run, happening, arguments, inline=False)
+        if isinstance(happening, Edit):
+            replay_edit(ip, program, site, fn, happening, arguments)
     for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
@@ -280,6 +283,21 @@ def replay_gradients(
         surely = moved.surely and not reaches(graph, graph.exit, without=happening.block)
         call = moved.call if inline else gradients.written(ip, site.event)
         ip.recorder.note(replace(moved, subject=described(moved.subject), call=call, surely=surely))
+
+
+def replay_edit(
+    ip: Interpreter, program: Program, site: calls.Site, fn: Fn, edit: Edit, arguments: dict[str, Value]
+) -> None:
+    """A callee edits its argument in place: the edit stands there, and here it is known whether that is a leaf."""
+    if edit.target.graph != tensor.ANY or not edit.modes.records or not all(isinstance(a, Sym) for a in edit.target.atoms):
+        return
+    given = substitute(program, fn.body, edit.target.atoms, arguments)
+    leaf = bool(given) and ip.graph_of(given) == tensor.LEAF
+    if leaf or all(isinstance(atom, Sym) for atom in given):
+        modes, loops, block = ip.where()
+        target = replace(edit.target, atoms=given, graph=ip.graph_of(given))
+        called = site.event.span
+        ip.recorder.note(Edit(edit.span, modes, loops, block, target, edit.op, leaf, called=called))
 
 
 def run_closure(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> None:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
-from gradlint.project import call_uses
+from gradlint.project import event_uses
 from gradlint.project.decorations import known_run
 from gradlint.project.definitions import Definitions
-from gradlint.torch_model.attributes import tensor_properties
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -35,12 +34,12 @@ PASSED = "passed"
 """It is given to code out of sight."""
 
 Node: TypeAlias = "tuple[str, Body, object]"
-"""A place that a value can be in: ``ref`` a temporary, ``def`` a variable assigned by a `Store`, ``param`` a parameter,
-``attr`` an attribute of the instances of a class."""
+"""A place that a value can be in: ``ref`` a temporary, ``def`` a variable assigned by a `Store`, ``param`` a
+parameter, ``attr`` an attribute of the instances of a class."""
 
 
 class Use(NamedTuple):
-    """One use. ``sure``: what is used is still on the graph, if the value was. ``loops``: those that a store outlives."""
+    """One use. ``sure``: what is used is on the graph, if the value was. ``loops``: those that a store outlives."""
 
     kind: str
     body: Body
@@ -156,7 +155,9 @@ class Walk:
         """The value at hand gets to the temporary ``ref``, changed by something that keeps the graph if ``sure``."""
         self.reach(("ref", body, ref), sure=sure and self.sure)
 
-    def use(self, kind: str, body: Body, event: ir.Event, label: str = "", *, sure: bool = True, **more: object) -> None:
+    def use(
+        self, kind: str, body: Body, event: ir.Event, label: str = "", *, sure: bool = True, **more: object
+    ) -> None:
         """The value at hand is used."""
         self.trace.uses.append(Use(kind, body, event, label, sure and self.sure, **more))  # type: ignore[arg-type]
 
@@ -173,7 +174,7 @@ class Walk:
         known = self.tracer.definitions(body)
         if kind == "ref":
             for event in known.readers.get(key, ()):  # type: ignore[call-overload]
-                EVENTS.get(type(event), ignore)(self, body, event, key)
+                event_uses.EVENTS.get(type(event), event_uses.ignore)(self, body, event, key)
         elif kind == "def":
             assert isinstance(key, ir.Store)
             for load in known.loads.get(key, ()):
@@ -306,144 +307,3 @@ def owner_of(tracer: Tracer, body: Body, ref: ir.Ref) -> Body | None:
 def bases(cls: Body) -> Iterator[str]:
     """The names under which the file may know the class and those it inherits from: its own name."""
     yield cls.name
-
-
-# -- events ------------------------------------------------------------------------------------------------
-
-
-def ignore(walk: Walk, body: Body, event: ir.Event, ref: object) -> None:
-    """An event that does nothing with the value."""
-
-
-def result(walk: Walk, body: Body, event: ir.Event, ref: object) -> None:
-    """The result stands on the graph as the value does."""
-    walk.to(body, event.dst)  # type: ignore[attr-defined]
-
-
-def compared(walk: Walk, body: Body, event: ir.Compare, ref: object) -> None:
-    if event.op not in ("is", "is not", "in", "not in"):
-        walk.use(OFF, body, event, f"`{event.op}`")
-
-
-def unary(walk: Walk, body: Body, event: ir.Unary, ref: object) -> None:
-    if event.op != "not":
-        walk.to(body, event.dst)
-
-
-def stored(walk: Walk, body: Body, event: ir.Store, ref: object) -> None:
-    if event.name in body.global_names or event.name in body.nonlocal_names:
-        walk.use(STORED, body, event, event.name)
-    node: Node = ("def", body, event)
-    walk.reach(node, sure=walk.sure)
-    known = walk.tracer.definitions(body)
-    loops = known.loops(event)
-    if not loops or event not in known.loads:
-        return
-    for load in known.loads[event]:
-        around = [known.loops(store) for store in known.seen[load] if store is not None and store is not event]
-        if not around or not is_update(known, event, event.name) or isinstance(known.makers.get(event.src), ir.Augment):
-            continue
-        if node in walk.tracer.trace(("ref", body, load.dst)).nodes:
-            outlived = frozenset(loop for loop in loops if all(loop not in born for born in around))
-            walk.use(KEPT, body, event, event.name, loops=outlived, holder=node)
-            return
-
-
-def attribute(walk: Walk, body: Body, event: ir.Attr, ref: object) -> None:
-    if event.name == "data":
-        walk.use(OFF, body, event, "`.data`")
-    elif event.name not in tensor_properties() or event.name in ("T", "mT", "H", "real", "imag"):
-        walk.to(body, event.dst)
-
-
-def item(walk: Walk, body: Body, event: ir.Item, ref: object) -> None:
-    if event.obj == ref:
-        walk.to(body, event.dst)
-
-
-def build(walk: Walk, body: Body, event: ir.Build, ref: object) -> None:
-    if event.kind not in ("string", "slice") and ref in event.items:
-        walk.to(body, event.dst)
-
-
-def augmented(walk: Walk, body: Body, event: ir.Augment, ref: object) -> None:
-    walk.to(body, event.dst)
-    if event.value == ref and event.op in ("+", "-"):
-        walk.hold(body, event.target, event, walk.tracer.label(body, event.target))
-
-
-def made_function(walk: Walk, body: Body, event: ir.MakeFunction, ref: object) -> None:
-    for name, default in event.defaults:
-        if default == ref:
-            walk.reach(("param", event.body, name), sure=walk.sure)
-
-
-def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: object) -> None:
-    if event.src != ref or isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
-        return
-    if event.name == "data":
-        walk.use(OFF, body, event, "`.data`")
-        return
-    owner = owner_of(walk.tracer, body, event.obj)
-    node: Node | None = ("attr", owner, event.name) if owner is not None else None
-    if node is not None:
-        walk.reach(node, sure=walk.sure)
-    walk.use(STORED, body, event, f"{walk.tracer.label(body, event.obj)}.{event.name}", holder=node)
-
-
-def set_item(walk: Walk, body: Body, event: ir.SetItem, ref: object) -> None:
-    if event.src == ref and not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
-        walk.hold(body, event.obj, event, f"{walk.tracer.label(body, event.obj)}[...]")
-
-
-def opaque(walk: Walk, body: Body, event: ir.Opaque, ref: object) -> None:
-    walk.use(PASSED, body, event, "")
-    walk.to(body, event.dst, sure=False)
-
-
-def handed_out(walk: Walk, body: Body, event: ir.Yield, ref: object) -> None:
-    if body.kind != "genexp" or body.parent is None:
-        walk.use(YIELDED, body, event)
-        return
-    maker = walk.tracer.maker_of(body)
-    if maker is not None:
-        walk.to(body.parent, maker.dst)
-
-
-def returned(walk: Walk, body: Body, event: ir.Return, ref: object) -> None:
-    walk.use(RETURNED, body, event)
-
-
-def called(walk: Walk, body: Body, event: ir.Call, ref: object) -> None:
-    call_uses.called(walk, body, event, ref)  # type: ignore[arg-type]
-
-
-def unpacked(walk: Walk, body: Body, event: ir.Unpack, ref: object) -> None:
-    """Of several things that a call returns, the first is what it is for; the others may be anything."""
-    first = event.index in (0, None) or not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Call)
-    walk.to(body, event.dst, sure=first)
-
-
-EVENTS: dict[type[ir.Event], object] = {
-    ir.Copy: result,
-    ir.Store: stored,
-    ir.Attr: attribute,
-    ir.Item: item,
-    ir.Unary: unary,
-    ir.Binary: result,
-    ir.Compare: compared,
-    ir.Build: build,
-    ir.Unpack: unpacked,
-    ir.Augment: augmented,
-    ir.Call: called,
-    ir.MakeFunction: made_function,
-    ir.SetAttr: set_attribute,
-    ir.SetItem: set_item,
-    ir.Opaque: opaque,
-    ir.Iterate: result,
-    ir.Next: result,
-    ir.Enter: result,
-    ir.Yield: handed_out,
-    ir.Await: result,
-    ir.Return: returned,
-}

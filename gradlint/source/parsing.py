@@ -83,16 +83,25 @@ def _require_bounds(tree: ast.Module) -> None:
 
 
 def _children(node: ast.AST, bounded: bool) -> list[ast.AST]:
-    """Return the parts of ``node`` that have parts themselves."""
+    """Return the parts of ``node`` that may be out of bounds."""
     found: list[ast.AST] = []
     for value in vars(node).values():
         if isinstance(value, list):
             if bounded and len(value) > MAX_WIDTH:
                 raise NotReadable(_TOO_WIDE, *_start(node), fault=False)
-            found += [item for item in value if isinstance(item, ast.AST) and not isinstance(item, _LEAVES)]
-        elif isinstance(value, ast.AST) and not isinstance(value, _LEAVES):
+            found += [item for item in value if isinstance(item, ast.AST) and not _is_small(item)]
+        elif isinstance(value, ast.AST) and not _is_small(value):
             found.append(value)
     return found
+
+
+def _is_small(node: ast.AST) -> bool:
+    """Whether a part is certainly within the bounds: each level of depth takes a character of its own at least."""
+    if isinstance(node, _LEAVES):
+        return True
+    if not isinstance(node, ast.expr):
+        return False
+    return node.lineno == node.end_lineno and (node.end_col_offset or 0) - node.col_offset < MAX_DEPTH
 
 
 def _start(node: ast.AST) -> tuple[int, int]:

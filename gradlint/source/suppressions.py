@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 from gradlint.finding import Location
 
-_MARKER = re.compile(rb"gradlint:|noqa", re.IGNORECASE)
 _OWN = re.compile(r"#\s*gradlint:\s*(?P<word>[\w-]*)\s*(?:\[(?P<codes>[^\]#]*)\])?(?P<rest>[^#]*)", re.IGNORECASE)
 _NOQA = re.compile(r"#\s*noqa\b(?P<colon>\s*:)?(?P<rest>[^#]*)", re.IGNORECASE)
 _NOQA_CODE = re.compile(r"[\s,]*([A-Za-z]+[0-9]+)\b")
@@ -57,7 +56,8 @@ class _Comment:
 
 def marked(data: bytes) -> bool:
     """Tell whether ``data`` may hold a suppression at all; most files do not, and need no second reading."""
-    return _MARKER.search(data) is not None
+    lowered = data.lower()
+    return b"noqa" in lowered or b"gradlint:" in lowered
 
 
 def scan(text: str) -> list[Suppression]:

@@ -80,7 +80,9 @@ SEEKS_GRADIENT = re.compile(
 )
 """Names of functions and classes whose forwards may be differentiated by whoever calls them."""
 
-EXPLAINS = re.compile(r"gradient|grad_|_grad|saliency|attack|advers|attribution|explain|jacobian|hessian|influence|perturb", re.IGNORECASE)
+EXPLAINS = re.compile(
+    r"gradient|grad_|_grad|saliency|attack|advers|attribution|explain|jacobian|hessian|influence|perturb", re.IGNORECASE
+)
 """Names of functions and classes in which even a forward for evaluation may need the graph."""
 
 PRODUCES = re.compile(
@@ -94,7 +96,8 @@ FOREIGN = frozenset("tensorflow mxnet jax flax paddle keras mindspore tinygrad".
 """Frameworks whose models are called as torch's are."""
 
 REPORTS = re.compile(
-    r"print|log|write|scalar|metric|meter|report|record|progress|bar|display|plot|show|save|dump|wandb|track|accura|score|eval|hook|callback",
+    r"print|log|write|scalar|metric|meter|report|record|progress|bar|display|plot|show|save|dump|wandb|track|accura"
+    r"|score|eval|hook|callback",
     re.IGNORECASE,
 )
 """Names of functions that look at a result and keep no graph that anybody walks."""
@@ -102,7 +105,9 @@ REPORTS = re.compile(
 METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator", re.IGNORECASE)
 """Names of what adds up numbers to report them."""
 
-ACTS = re.compile(r"^_*(?:(?:select|choose|get|take|sample|pick)_(?:greedy_)?actions?|act|explore|rollout|play|collect_rollouts?|generate_rollouts?)$")
+ACTS = re.compile(
+    r"^_*(?:(?:select|choose|get|take|sample|pick)_(?:greedy_)?actions?|act|explore|play|(?:(?:collect|generate)_)?rollouts?)$"
+)
 """Names of functions that let a policy act."""
 
 GUARDS = re.compile(r"grad|infer|eval|guard|(?:^|[._])(?:ctx|cm)$|context(?:\(|$)", re.IGNORECASE)

@@ -92,9 +92,14 @@ class Places:
         return self._starts[bisect_left(self._starts, start) : bisect_left(self._starts, end)]
 
 
+def mentions_torch(data: bytes) -> bool:
+    """Whether the file ``data`` mentions torch, or a framework on top of it."""
+    return any(name in data for name in FRAMEWORKS)
+
+
 def is_worth_a_look(data: bytes) -> bool:
-    """Whether the file ``data`` mentions torch, or a framework on top of it, and says something about gradients."""
-    return any(name in data for name in FRAMEWORKS) and next(_places(data.decode("latin-1")), None) is not None
+    """Whether the file ``data`` mentions torch and says something about gradients."""
+    return mentions_torch(data) and next(_places(data.decode("latin-1")), None) is not None
 
 
 def _places(text: str) -> Iterator[int]:

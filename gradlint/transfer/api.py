@@ -117,6 +117,8 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     last = name.rpartition(".")[2]
     if name.startswith("torch.nn.") and last in modules() and not name.startswith("torch.nn.functional."):
         return made_module(ip, site, name)
+    if not calls.is_none(site.keywords.get("out", ip.world.none)):
+        return written_out(ip, site, last)
     if name in copying_factories() or name in foreign_factories() or name in function_cuts():
         return copied(ip, site, name)
     if name in factories():
@@ -169,6 +171,13 @@ def edited(ip: Interpreter, site: Site, op: str) -> Value:
     after = calls.edited(ip, site.event, target, result)
     saving.save_result(ip, site.event, written, site.args, after)
     return after
+
+
+def written_out(ip: Interpreter, site: Site, op: str) -> Value:
+    """A function with ``out=tensor`` writes that tensor and returns it."""
+    target = site.keywords["out"]
+    ip.edit(site.event, target, ip.operand(site.ref(len(site.args), "out")), f"{op}(out=...)", site.args)
+    return target
 
 
 # -- making things -----------------------------------------------------------------------------------------

@@ -40,8 +40,7 @@ def copy(ip: Interpreter, e: ir.Copy) -> None:
 
 
 def load(ip: Interpreter, e: ir.Load) -> None:
-    known = ip.state.env.get(e.name)
-    value = known if known is not None else ip.program.free(ip.body, e.name)
+    value = ip.program.loaded(ip.body, e.name, ip.state.env.get(e.name))
     inference.read(ip, value)
     ip.set(e, value, e.name)
 

@@ -69,7 +69,7 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
         return of_container(ip, site, receiver, name)
     if isinstance(receiver, Tuple):
         return TOP
-    if isinstance(receiver, Sym) and name in OF_MODULES_ONLY and not site.args:
+    if name in OF_MODULES_ONLY and not site.args and may_be_module(receiver):
         ip.program.seen_as_module.add(receiver)
     if ip.program.is_module(receiver):
         return of_module(ip, site, receiver, name)
@@ -78,6 +78,11 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
     made = calls.unknown(ip, site)
     ip.program.derives(ip, site.event, made, [frozenset((receiver,))])
     return made
+
+
+def may_be_module(receiver: Atom) -> bool:
+    """Whether nothing more is known of the receiver than its name, or the call that returned it."""
+    return isinstance(receiver, Sym) or (isinstance(receiver, Obj) and receiver.type == RESULT)
 
 
 # -- protocol ----------------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     if isinstance(receiver, Sym) and receiver not in ip.state.places:
         return whole
     graph = ip.graph_of(whole)
-    made = ip.part(site.event, whole)
+    made = ip.part(site.event, whole, RESULT if may_be_module(receiver) else TENSOR)
     obj = next(iter(made))
     place = ip.state.place(obj)
     if graph & tensor.LEAF:

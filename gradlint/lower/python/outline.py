@@ -19,7 +19,7 @@ from gradlint.torch_model.words import Places
 
 _HEAD = re.compile(
     r"\n(?:(?P<indent> {4}|\t)?(?:@|(?:async[ \t]+)?(?P<keyword>def|class)[ \t]+(?P<name>\w+))"
-    r"|(?P<table>\w+)[ \t]*=[^\n]*[\[({]\n(?=(?:[^\n]+\n){12}))"
+    r"|(?P<table>\w+)[ \t]*=[^\n]*[\[({]\n(?=(?:[ \t][^\n]*\n){12}))"
 )
 _END = {
     "": re.compile(r"\n[^\s#)\]}]"),
@@ -28,6 +28,7 @@ _END = {
 }
 _NARROW = re.compile(r"\n {1,3}(?:def|class|return|self|if|for)\b")
 _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
+_COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
 _DEEPEST = 2
 """The constructor of an attribute's attribute is looked into, and no further."""
 
@@ -111,7 +112,7 @@ def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
             for part in called.get(name, ()):
                 need(part, depth + 1 if part.is_class else depth)
 
-    for part in _saying_something(parts, places):
+    for part in (*_saying_something(parts, places), *_training(text, parts)):
         need(part, 0)
     for start, end in _between(text, parts):
         if any(not text.startswith(("import ", "from "), text.rfind("\n", 0, at) + 1) for at in places.within(start, end)):
@@ -127,6 +128,8 @@ def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
                     need(method, depth)
         elif part.owner is not None:
             need(part.owner, depth)
+            for method in _reading_what_it_collects(text, part, part.owner):
+                need(method, depth)
         if depth < _DEEPEST:
             need_named(part.start, end, depth)
     return set(depths)
@@ -139,6 +142,24 @@ def _saying_something(parts: list[_Part], places: Places) -> Iterator[_Part]:
             yield part
             if part.name == "__init__" and part.owner is not None:
                 yield from (method for method in part.owner.methods if method.name == "forward")
+
+
+def _reading_what_it_collects(text: str, part: _Part, owner: _Part) -> Iterator[_Part]:
+    """The methods that read an attribute which the method ``part`` adds to: what they do with it tells what it is for."""
+    for name in set(_COLLECTS.findall(text, part.start, part.end)):
+        read = re.compile(rf"\.{name}\b")
+        yield from (method for method in owner.methods if read.search(text, method.start, method.end))
+
+
+def _training(text: str, parts: list[_Part]) -> set[_Part]:
+    """The functions that go backward, and those that call them: a loop around a training step says no more of it."""
+    found = {part for part in parts if not part.is_class and text.find("backward", part.start, part.end) >= 0}
+    names: set[str] = set()
+    while new := {part.name for part in found if part.name not in ("forward", "backward")} - names:
+        names |= new
+        called = re.compile(rf"\b(?:{'|'.join(sorted(new))})[ \t]*\(")
+        found |= {part for part in parts if not part.is_class and called.search(text, part.start, part.end)}
+    return found
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

@@ -76,6 +76,14 @@ def concerns(data: bytes) -> bool:
     return data.startswith((b"\xff\xfe", b"\xfe\xff")) or is_worth_a_look(data) or suppressions.marked(data)
 
 
+def load() -> None:
+    """Import now what checking the first file would import."""
+    from gradlint.lower.python import outline  # noqa: F401
+    from gradlint.project import analysis  # noqa: F401
+
+    registry.all_rules()
+
+
 def check_batch(jobs: Sequence[Job], settings: Settings) -> list[Report]:
     """Return the reports of several files, with garbage collection paused."""
     with _collection_paused():
@@ -173,10 +181,10 @@ class _Check:
 
     def _findings(self, places: Places) -> list[Finding]:
         """Parse, analyse and ask the rules; a finding that is made twice counts once, in its surest form."""
-        best: dict[tuple[str, Location, str], Finding] = {}
+        best: dict[tuple[str, Location], Finding] = {}
         for draft in self._drafts(places):
             finding = self._located(draft)
-            key = (finding.code, finding.location, finding.message)
+            key = (finding.code, finding.location)
             if key not in best or _strength(finding) < _strength(best[key]):
                 best[key] = finding
         return list(best.values())

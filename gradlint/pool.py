@@ -116,6 +116,8 @@ def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
+    filecheck.load()
+    # Whatever is loaded stays: collections need not look at it.
     gc.freeze()
 
 

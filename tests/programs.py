@@ -63,6 +63,15 @@ MANAGERS = (
     "if c():\n    with torch.inference_mode():\n        yield\nelse:\n    yield",
     "with torch.set_grad_enabled(c()):\n    maybe_raise()\n    yield",
 )
+CLASSES = (
+    (
+        "self.before = torch.is_grad_enabled()\ntorch.set_grad_enabled(False)",
+        "torch.set_grad_enabled(self.before)",
+    ),
+    ("torch.set_grad_enabled(False)\nreveal_grad_mode()", "pass"),
+    ("reveal_grad_mode()", "torch.set_grad_enabled(True)"),
+)
+"""What ``__enter__`` and ``__exit__`` of a context manager do."""
 HANDLERS = (
     "no handler",
     "except ValueError:",
@@ -152,7 +161,7 @@ class Writer:
             kinds += ["push"] * 4
         if scope.depth > 0 and self.budget > 0:
             kinds += ["with"] * 7 + ["attempt"] * 5 + ["branch"] * 2 + ["loop"] * 4 + ["function"] * 4
-            kinds += ["stack", "stack", "suppress", "suppress", "stored", "manager", "klass"]
+            kinds += ["stack", "stack", "suppress", "suppress", "stored", "manager", "manager", "klass", "captured"]
         getattr(self, f"write_{self.random.choice(kinds)}")(scope)
 
     # -- one line ------------------------------------------------------------------------------------------
@@ -216,8 +225,15 @@ class Writer:
 
     def write_manager(self, scope: Scope) -> None:
         name = self.name("manager")
-        self.add(scope.indent, f"@contextlib.contextmanager\ndef {name}():")
-        self.add(scope.indent + 1, self.random.choice(MANAGERS))
+        if self.chance(0.3):
+            enter, leave = self.random.choice(CLASSES)
+            self.add(scope.indent, f"class {name}:\n    def __enter__(self):")
+            self.add(scope.indent + 2, enter)
+            self.add(scope.indent, "    def __exit__(self, *error):")
+            self.add(scope.indent + 2, leave)
+        else:
+            self.add(scope.indent, f"@contextlib.contextmanager\ndef {name}():")
+            self.add(scope.indent + 1, self.random.choice(MANAGERS))
         self.managers.append(name)
 
     # -- control flow --------------------------------------------------------------------------------------
@@ -270,13 +286,24 @@ class Writer:
             for decorator in self.random.sample(DECORATORS, self.random.choice([0, 0, 1, 1, 2])):
                 self.add(scope.indent, decorator)
             self.add(scope.indent, f"def {name}():")
-            self.suite(scope.inner(in_loop=False, in_function=True, stack=""))
+            inner = scope.inner(in_loop=False, in_function=True, stack="")
+            if self.chance(0.1):
+                self.add(inner.indent, f"if c():\n    {name}()")
+            self.suite(inner)
         if self.chance(0.15):
             decorated, name = name, self.name("f")
             self.add(scope.indent, f"{name} = {self.random.choice(DECORATORS)[1:]}({decorated})")
         self.callables.append(name)
         if self.chance(0.5):
             self.write_call(scope)
+
+    def write_captured(self, scope: Scope) -> None:
+        name, function = self.name("switch"), self.name("f")
+        self.add(scope.indent, f"{name} = torch.no_grad\ndef {function}():\n    with {name}():")
+        self.suite(scope.inner(in_loop=False, in_function=True, stack="").inner())
+        self.call(scope, function)
+        self.add(scope.indent, f"{name} = {self.random.choice(['torch.enable_grad', 'torch.inference_mode'])}")
+        self.call(scope, function)
 
     def write_klass(self, scope: Scope) -> None:
         name = self.name("Class")

@@ -27,6 +27,11 @@ def in_a_string(:
 ]
     return rows
 """
+RELEVANT = """
+def relevant(x):
+    with no_grad():
+        return {result}
+"""
 
 
 def of(text: str) -> str:
@@ -125,7 +130,7 @@ class Idle:
 
 
 def test_an_attribute_is_not_a_function_of_that_name() -> None:
-    assert named("\ndef run(x):\n    return x\n\ndef relevant(x):\n    with no_grad():\n        return x.run()\n") == {"relevant"}
+    assert named("\ndef run(x):\n    return x\n" + RELEVANT.format(result="x.run()")) == {"relevant"}
 
 
 def test_callers_of_what_goes_backward_stay() -> None:
@@ -147,22 +152,21 @@ def idle():
 
 
 def test_what_the_module_itself_names_where_it_says_something_stays() -> None:
-    text = "\nfrom torch import no_grad\n\ndef used():\n    return 1\n\ndef idle():\n    return 2\n\nwith no_grad():\n    used()\n"
-    assert named(text) == {"used"}
+    functions = "\ndef used():\n    return 1\n\ndef idle():\n    return 2\n"
+    assert named(f"\nfrom torch import no_grad\n{functions}\nwith no_grad():\n    used()\n") == {"used"}
 
 
 def test_long_tables_are_left_out_unless_named() -> None:
     rows = "".join(f'    "row{number}": entry(),\n' for number in range(20))
-    text = f"\nidle = table({{\n{rows}}})\n\nused = {{\n{rows}}}\n\ndef relevant(x):\n    with no_grad():\n        return used[x]\n"
-    kept = of(text)
+    kept = of(f"\nidle = table({{\n{rows}}})\n\nused = {{\n{rows}}}\n{RELEVANT.format(result='used[x]')}")
     assert "idle" not in kept
     assert "used = {" in kept
     ast.parse(kept)
 
 
 def test_definitions_in_strings_hide_no_code() -> None:
-    text = "".join(IDLE.replace("{n}", str(n)) for n in range(3)) + "\ndef relevant(x):\n    with no_grad():\n        return x\n"
-    assert "relevant" in named(text)
+    text = "".join(IDLE.format(n=number) for number in range(3))
+    assert "relevant" in named(text + RELEVANT.format(result="x"))
 
 
 def test_narrow_indentation_is_left_alone() -> None:

@@ -59,17 +59,13 @@ class State:
         changed = bool(other.modes & ~self.modes)
         self.modes |= other.modes
         # Most maps are equal, for most blocks change little: finding that out is much faster than joining.
-        for join, mine, theirs in (
-            (join_masks, self.held, other.held),
-            (join_masks, self.kept, other.kept),
-            (join_marks, self.marks, other.marks),
-            (join_values, self.env, other.env),
-            (join_values, self.attributes, other.attributes),
-            (join_values, self.contents, other.contents),
-            (join_all_places, self.places, other.places),
-        ):
-            if mine != theirs:
-                changed |= join(mine, theirs)  # type: ignore[operator]
+        changed |= self.held != other.held and join_masks(self.held, other.held)
+        changed |= self.kept != other.kept and join_masks(self.kept, other.kept)
+        changed |= self.marks != other.marks and join_marks(self.marks, other.marks)
+        changed |= self.env != other.env and join_values(self.env, other.env)
+        changed |= self.attributes != other.attributes and join_values(self.attributes, other.attributes)
+        changed |= self.contents != other.contents and join_values(self.contents, other.contents)
+        changed |= self.places != other.places and join_all_places(self.places, other.places)
         if self.since != other.since:
             self.since = other.since | self.since
         return changed

@@ -28,6 +28,7 @@ from gradlint.ir.cfg import Body
 from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks, purpose
 from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.evaluation import Evaluation
+from gradlint.project.handed import handing_over
 from gradlint.project.program import Program
 from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
@@ -65,7 +66,8 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
                     raise
                 crashed[(body, grad_mode.INHERITED)] = program.runs[(body, grad_mode.INHERITED)] = None
                 on_crash(body, error)
-    for body in (*forwards_with_in_place_layers(program), *loops_around_steps(program, bodies(module))):
+    unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
+    for body in (*forwards_with_in_place_layers(program), *unsaid):
         if body not in solved:
             program.run(body, first_entry(program, body))
             solved.append(body)
@@ -111,9 +113,19 @@ def backwards(run: Run) -> Iterator[Backward]:
 
 
 def edits(program: Program, run: Run) -> Iterator[Edit]:
-    """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors."""
+    """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors.
+
+    Of ``t[key] += x``, which edits a part and stores it again, and of ``w.mul_(a).add_(b)``, one says it all if a leaf
+    is written.
+    """
     passes = run.recorder.all(Backward)
+    leaves: set[tuple[int, int]] = set()
     for edit in run.recorder.all(Edit):
+        start = edit.span[:2]
+        if start in leaves:
+            continue
+        if edit.writes_leaf:
+            leaves.add(start)
         following = [backward for backward in passes if edit.span < backward.span or edit.loops]
         if passes and edit.saved:
             reached: set[Atom] = set()

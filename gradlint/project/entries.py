@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
 
 
+FUNCTION_CONTEXT = re.compile(r"(?:^|[.\"'\s])FunctionCtx\b")
+"""The annotation of the context that an autograd function hands from forward to backward."""
+
+
 def first_entry(program: Program, body: Body) -> int:
     """The modes in which a body starts when nothing is known of its callers."""
     fn = program.functions.get(body)
@@ -23,8 +28,13 @@ def first_entry(program: Program, body: Body) -> int:
 
 
 def called_by_torch(program: Program, body: Body) -> int:
-    """The mode in which torch calls a method of an autograd function; 0 for any other body."""
+    """The mode in which torch calls a method of an autograd function; 0 for any other body.
+
+    A function whose first parameter is annotated as a ``FunctionCtx`` does part of the work of such a method.
+    """
     parent = body.parent
+    if body.parameters and FUNCTION_CONTEXT.search(body.parameters[0].annotation or ""):
+        return grad_mode.OFF
     if parent is None or parent.kind != "class" or body.name not in ("forward", "backward", "setup_context", "jvp"):
         return 0
     return grad_mode.OFF if classes.is_function(program.class_of(parent)) else 0
@@ -77,6 +87,6 @@ def is_known(program: Program, body: Body, called: set[Body]) -> bool:
         return False
     if body.parent is None or body.parent.kind != "class":
         return True
-    if body.name in ("__init__", "__call__"):
+    if body.name in ("__init__", "__call__", "__enter__", "__exit__"):
         return True
     return body.name not in classes.HOOKS and not (body.name.startswith("__") and body.name.endswith("__"))

@@ -280,17 +280,21 @@ class Program(Scopes, Kinds):
 
     def entering(self, ip: Interpreter, atom: Obj, before: int) -> tuple[int, int]:
         """Enter an instance of a class of the file: what its ``__enter__`` does to the mode."""
-        enter = classes.own_function(self, atom.cls, "__enter__") if atom.cls is not None else None
+        enter, leave = self.method_of(atom, "__enter__"), self.method_of(atom, "__exit__")
         if enter is None:
             return before, 0
         found = self.behind(enter, before)
-        leave = classes.own_function(self, atom.cls, "__exit__") if atom.cls is not None else None
-        ends = {mode: self.behind(leave, mode) for mode in (grad_mode.ON, grad_mode.OFF)} if leave is not None else {}
-        if ends and all(mode == end for mode, end in ends.items()):
+        if leave is None or before == grad_mode.INFERENCE:
+            return found, before
+        ends = {mode: self.behind(leave, mode) for mode in (grad_mode.ON, grad_mode.OFF)}
+        if all(mode == end for mode, end in ends.items()):
             return found, 0
-        if len(set(ends.values())) == 1 and min(ends.values()) in grad_mode.NAMES:
-            return found, min(ends.values())
-        return found, before
+        one = ends[grad_mode.ON] if ends[grad_mode.ON] == ends[grad_mode.OFF] else 0
+        return found, one | (before & grad_mode.INFERENCE) if one in grad_mode.NAMES else before
+
+    def method_of(self, atom: Atom, name: str) -> Fn | None:
+        """The method ``name`` of an instance of a class of this file."""
+        return classes.own_function(self, atom.cls, name) if isinstance(atom, Obj) and atom.cls is not None else None
 
     def behind(self, fn: Fn, before: int) -> int:
         """The modes in which a function returns that is called in the modes ``before``."""

@@ -289,7 +289,9 @@ def replay_edit(
     ip: Interpreter, program: Program, site: calls.Site, fn: Fn, edit: Edit, arguments: dict[str, Value]
 ) -> None:
     """A callee edits its argument in place: the edit stands there, and here it is known whether that is a leaf."""
-    if edit.target.graph != tensor.ANY or not edit.modes.records or not all(isinstance(a, Sym) for a in edit.target.atoms):
+    if edit.target.graph != tensor.ANY or not edit.modes.records:
+        return
+    if not all(isinstance(atom, Sym) for atom in edit.target.atoms):
         return
     given = substitute(program, fn.body, edit.target.atoms, arguments)
     leaf = bool(given) and ip.graph_of(given) == tensor.LEAF

@@ -6,13 +6,12 @@ reaches something out of sight is said to have been passed on, never to be unuse
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
-from gradlint.project import event_uses
+from gradlint.project import classes, event_uses
 from gradlint.project.decorations import known_run
 from gradlint.project.definitions import Definitions
 
@@ -200,7 +199,7 @@ class Walk:
         """Whoever reads the attribute ``name``: of ``self`` in the same class or a related one, or of anything else."""
         for body, event in self.tracer.reads_of(name):
             owner = owner_of(self.tracer, body, event.obj)
-            if owner is None or owner is cls or not set(bases(owner)).isdisjoint(bases(cls)):
+            if owner is None or owner is cls or related(self.tracer.program, owner, cls):
                 self.to(body, event.dst)
 
     # -- stores --------------------------------------------------------------------------------------------
@@ -304,6 +303,7 @@ def owner_of(tracer: Tracer, body: Body, ref: ir.Ref) -> Body | None:
     return around[1] if isinstance(maker, ir.Load) and maker.name == around[0].parameters[0].name else None
 
 
-def bases(cls: Body) -> Iterator[str]:
-    """The names under which the file may know the class and those it inherits from: its own name."""
-    yield cls.name
+def related(program: Program, one: Body, other: Body) -> bool:
+    """Whether one of two classes inherits from the other."""
+    first, second = program.class_of(one), program.class_of(other)
+    return second in classes.lineage(first) or first in classes.lineage(second)

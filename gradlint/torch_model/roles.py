@@ -11,7 +11,12 @@ MODULE = re.compile(
 )
 """The last part of a path that names a module."""
 
-_VERB = re.compile(r"^(?:set|get|make|build|create|load|init|prepare|update|save|is|has|wrap|unwrap|compute|check|use|run)_")
+_VERB = re.compile(
+    r"^_*(?:set|get|make|build|create|load|init|prepare|update|save|is|has|wrap|unwrap|compute|check|use|run|eval|evaluate"
+    r"|train|fit|finetune|test|valid|validate|predict|infer|score|export|convert|compile|freeze|unfreeze|copy|clone|apply"
+    r"|register|reset|print|log|optimize|quantize|prune|profile|benchmark|select|choose|call|process|define|construct"
+    r"|setup|configure|find|add|remove|delete|fuse|merge|move|split|download|fetch|restore|parse|visualize|plot)_"
+)
 
 
 def is_module(path: str) -> bool:
@@ -57,13 +62,17 @@ EVALUATION = re.compile(
 )
 """Names of functions that evaluate or predict."""
 
-EVALUATION_WORD = re.compile(r"(?:^|_)(?:val|valid|test|eval|validat\w*|evaluat\w*|infer\w*|predict\w*)(?:_|$)", re.IGNORECASE)
+EVALUATION_WORD = re.compile(
+    r"(?:^|_)(?:val|valid|test|eval|validat\w*|evaluat\w*|infer\w*|predict\w*)(?:_|$)", re.IGNORECASE
+)
 """A word in a name that says that it has to do with evaluation."""
 
 INFERENCE = re.compile(r"(?:^|_)infer(?:ence)?(?:_|$)")
 """Names of functions that only ever run without a backward."""
 
-EVALUATION_DATA = re.compile(r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$")
+EVALUATION_DATA = re.compile(
+    r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$"
+)
 """Names of what an evaluation loops over."""
 
 DIFFERENTIATES = re.compile(

@@ -166,6 +166,18 @@ def is_plain_tuple(atom: Atom) -> bool:
     )
 
 
+def is_many_dimensional(key: Value) -> bool:
+    """Whether a key is made of numbers and slices, and has several parts: no list and hardly a mapping takes it."""
+    return bool(key) and all(is_plain_tuple(part) and has_slice(part) for part in key)
+
+
+def has_slice(atom: Atom) -> bool:
+    """Whether a tuple has a slice among its items."""
+    return isinstance(atom, Tuple) and any(
+        isinstance(part, Obj) and part.type == "slice" for items in atom.items for part in items
+    )
+
+
 def unpack(ip: Interpreter, event: Any, whole: Value, index: int | None, count: int) -> Value:
     """The part at ``index`` of ``whole`` taken apart into ``count`` targets."""
     found: list[Value] = []
@@ -279,6 +291,6 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
             ip.state.contents[atom] = union([ip.state.contents.get(atom, frozenset()), value])
             kept = True
         elif isinstance(atom, Sym):
-            kept = True
+            kept = kept or not is_many_dimensional(ip.value(e.key))
     if calls.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
         ip.edit(e, whole, ip.operand(e.obj), "[]=", [value])

@@ -29,6 +29,7 @@ def enter_context(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
                 ip.program.restores[atom] = before
         misuse.entered(ip, site.event, atom)
     ip.program.entered(site.args[0])
+    contexts.note_method(ip, site.args[0], "__enter__", site.event.span)
     switching.push(ip, receiver, site.args[0])
     if contexts.swallows(ip, site.args[0]):
         ip.state.marks[receiver] = ip.state.marks.get(receiver, 0) | SWALLOWS

@@ -13,7 +13,7 @@ from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, suppressing_contexts, suppressing_methods
 from gradlint.transfer import calls, misuse, switching
-from gradlint.transfer.recorder import Setter, Wrapping
+from gradlint.transfer.recorder import LocalCall, Setter, Wrapping
 from gradlint.transfer.switching import effect as effect
 
 if TYPE_CHECKING:
@@ -111,11 +111,20 @@ def enter(ip: Interpreter, e: ir.Enter) -> None:
     ip.regions[e.region] = (context, e.span)
     for atom in context:
         misuse.entered(ip, e, atom)
+    note_method(ip, context, "__enter__", e.span)
     switching.enter(ip, e.region, context)
     if ip.state.modes != before or any(isinstance(atom, Context) for atom in context):
         since(ip, e.span)
     ip.program.entered(context)
     ip.set(e, bound(ip, e, context), "")
+
+
+def note_method(ip: Interpreter, context: Value, name: str, span: ir.Span) -> None:
+    """Note that a ``with`` calls a method of an instance of a class of this file."""
+    for atom in context:
+        fn = ip.program.method_of(atom, name)
+        if fn is not None:
+            ip.recorder.calls[ip.block.index].append(LocalCall(fn, ip.state.modes, span, dict(ip.state.marks)))
 
 
 def bound(ip: Interpreter, e: ir.Enter, context: Value) -> Value:
@@ -127,6 +136,8 @@ def bound(ip: Interpreter, e: ir.Enter, context: Value) -> Value:
 
 def leave(ip: Interpreter, e: ir.Exit) -> None:
     """Leave a with-item: what it holds is restored."""
+    if e.region in ip.regions:
+        note_method(ip, ip.regions[e.region][0], "__exit__", e.span)
     if switching.leave(ip, e.region):
         since_before(ip)
 

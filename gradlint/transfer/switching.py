@@ -150,7 +150,7 @@ def push(ip: Interpreter, stack: Atom, context: Value) -> None:
     state = ip.state
     inside, held, kept = entry_of(ip, context, state.modes)
     region = next((r for r in reversed(ip.block.regions) if stack in ip.regions.get(r, ((),))[0]), None)
-    if region is None:
+    if region is None or (not held and any(is_code(ip, atom) for atom in context)):
         switch(ip, lambda modes: inside)
         return
     state.modes = inside

@@ -29,6 +29,8 @@ _END = {
 _NARROW = re.compile(r"\n {1,3}(?:def|class|return|self|if|for)\b")
 _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
 _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
+_WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
+_CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
 _DEEPEST = 2
 """The constructor of an attribute's attribute is looked into, and no further."""
 
@@ -112,7 +114,7 @@ def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
             for part in called.get(name, ()):
                 need(part, depth + 1 if part.is_class else depth)
 
-    for part in (*_saying_something(parts, places), *_training(text, parts)):
+    for part in (*_saying_something(parts, places), *_training(text, parts), *_handing_over(text, parts, places)):
         need(part, 0)
     for start, end in _between(text, parts):
         if any(not text.startswith(("import ", "from "), text.rfind("\n", 0, at) + 1) for at in places.within(start, end)):
@@ -145,7 +147,7 @@ def _saying_something(parts: list[_Part], places: Places) -> Iterator[_Part]:
 
 
 def _reading_what_it_collects(text: str, part: _Part, owner: _Part) -> Iterator[_Part]:
-    """The methods that read an attribute which the method ``part`` adds to: what they do with it tells what it is for."""
+    """The methods that read an attribute to which the method ``part`` adds: they tell what it is for."""
     for name in set(_COLLECTS.findall(text, part.start, part.end)):
         read = re.compile(rf"\.{name}\b")
         yield from (method for method in owner.methods if read.search(text, method.start, method.end))
@@ -160,6 +162,15 @@ def _training(text: str, parts: list[_Part]) -> set[_Part]:
         called = re.compile(rf"\b(?:{'|'.join(sorted(new))})[ \t]*\(")
         found |= {part for part in parts if not part.is_class and called.search(text, part.start, part.end)}
     return found
+
+
+def _handing_over(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
+    """The functions that give a weight to one that says something about gradients, which may edit it in place."""
+    names = {part.name for part in parts if not part.is_class and places.within(part.start, part.end)}
+    for weight in _WEIGHT.finditer(text) if names else ():
+        call = _CALL.search(text, max(weight.start() - 300, 0), weight.start())
+        if call is not None and call.group(1) in names:
+            yield from (part for part in parts if not part.is_class and part.start <= weight.start() < part.end)
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

@@ -210,7 +210,8 @@ class _Check:
         started = time.monotonic()
         rules = [rule for rule in registry.all_rules() if rule.code in self._codes]
         text = self._source.text
-        module = lower(text, parsing.parse_outline(text, outline(text, places)), places)
+        short = outline(text, places)
+        module = lower(text, parsing.parse_outline(text, short), places, short)
         for facts in analyse(module, self._source.path, self._on_crash):
             for rule in rules:
                 try:

@@ -19,8 +19,8 @@ Masking behind the softmax, which saved its output:
 import torch
 
 
-def attention_loss(scores, mask, v):
-    weights = scores.softmax(dim=-1)
+def attention_loss(encoder, x, mask, v):
+    weights = encoder(x).softmax(dim=-1)
     weights.masked_fill_(mask, 0.0)  # error
     loss = (weights @ v).sum()
     loss.backward()
@@ -76,8 +76,8 @@ def step(w, x):
 import torch
 
 
-def attention_loss(scores, mask, v):
-    weights = scores.masked_fill(mask, float("-inf")).softmax(dim=-1)
+def attention_loss(encoder, x, mask, v):
+    weights = encoder(x).masked_fill(mask, float("-inf")).softmax(dim=-1)
     loss = (weights @ v).sum()
     loss.backward()
 ```
@@ -132,8 +132,8 @@ longer sees the change: it is never applied unasked.
 
 ```python
 # raises: RuntimeError "modified by an inplace operation"
-scores = torch.randn(2, 2, requires_grad=True) * 1
-attention_loss(scores, torch.tensor([[False, True], [False, False]]), torch.randn(2, 3))
+mask = torch.tensor([[False, True], [False, False]])
+attention_loss(nn.Linear(4, 2), torch.randn(2, 4), mask, torch.randn(2, 3))
 ```
 """
 

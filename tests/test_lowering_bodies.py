@@ -194,7 +194,8 @@ def test_not_a_word(line: str) -> None:
 
 
 def test_own_names_for_what_switches_the_mode_are_words() -> None:
-    text = "from torch import no_grad as quiet\nsilent = torch.inference_mode\nwith quiet(): pass\nwith silent(): pass\n"
+    uses = "with quiet(): pass\nwith silent(): pass\n"
+    text = f"from torch import no_grad as quiet\nsilent = torch.inference_mode\n{uses}"
     assert [len(Places(text).within(at, at + 16)) for at in (text.index("with q"), text.index("with s"))] == [1, 1]
 
 

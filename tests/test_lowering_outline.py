@@ -177,3 +177,30 @@ def test_narrow_indentation_is_left_alone() -> None:
 def test_a_broken_outline_is_parsed_whole() -> None:
     text = "x = 1\n"
     assert ast.dump(parsing.parse_outline(text, "x = (\n")) == ast.dump(ast.parse(text))
+
+
+@pytest.mark.parametrize(
+    "caller",
+    [
+        "def fit(model, data):\n    run(model, data, True)\n",
+        "def fit(model, data):\n    run_all(model, data)\n\ndef run_all(*given):\n    return run(*given)\n",
+    ],
+    ids=["direct", "in two steps"],
+)
+def test_a_caller_that_says_nothing_still_counts_as_one(caller: str) -> None:
+    text = """
+import torch
+
+def run(model, data, training=False):
+    for x, y in data:
+        loss = (model(x) - y).pow(2).mean()
+        if training:
+            loss.backward()
+
+def validate(model, data):
+    with torch.no_grad():
+        run(model, data)
+
+"""
+    assert "GRD101" in {finding.code for finding in lint(text, "alone.py")}
+    assert "GRD101" not in {finding.code for finding in lint(text + caller, "called.py")}

@@ -13,7 +13,7 @@ test fails when any of them is broken:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gradlint.ir.events import Event, Span
@@ -74,6 +74,10 @@ class Graph:
     too_large: bool = False
 
 
+def _no_calls(name: str) -> Iterator[tuple[int, bool]]:
+    return iter(())
+
+
 @dataclass(slots=True, eq=False)
 class Body:
     """One function, lambda, generator expression, class block or module.
@@ -101,6 +105,8 @@ class Body:
     global_names: frozenset[str] = frozenset()
     nonlocal_names: frozenset[str] = frozenset()
     children: list[Body] = field(default_factory=list)
+    calls: Callable[[str], Iterator[tuple[int, bool]]] = _no_calls
+    """Of a module: the lines of its text that call something of a name, each with whether it was lowered."""
     _graph: Graph | None = None
 
     @property

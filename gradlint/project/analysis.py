@@ -67,7 +67,7 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[
                 crashed[(body, grad_mode.INHERITED)] = program.runs[(body, grad_mode.INHERITED)] = None
                 on_crash(body, error)
     unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
-    for body in (*forwards_with_in_place_layers(program), *unsaid):
+    for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program)):
         if body not in solved:
             program.run(body, first_entry(program, body))
             solved.append(body)

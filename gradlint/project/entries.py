@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -52,6 +52,17 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
     called = {fn.body for body in bodies for fn, _ in calls_from(program, body, solved_for.get(body, 0))}
     called |= {fn.body for fn, _ in callbacks(program, {})}
     entries = {body: 0 if is_known(program, body, called) else first_entry(program, body) for body in bodies}
+    settle(program, entries)
+    guarded = [body for body, modes in entries.items() if switched(modes)]
+    unseen = [body for body in guarded if is_called_out_of_sight(program, body, bodies)]
+    entries |= {body: entries[body] | first_entry(program, body) for body in unseen}
+    if unseen:
+        settle(program, entries)
+    return {body: modes or grad_mode.INHERITED for body, modes in entries.items()}
+
+
+def settle(program: Program, entries: dict[Body, int]) -> None:
+    """Add to the modes of each body those in which the others call it, until that adds nothing."""
     changed = True
     while changed:
         changed = False
@@ -62,7 +73,22 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
                 continue
             entries[fn.body] = before | inside(fn, modes)
             changed = True
-    return {body: modes or grad_mode.INHERITED for body, modes in entries.items()}
+
+
+def switched(modes: int) -> bool:
+    """Whether every known caller has switched the mode."""
+    return bool(modes) and not modes & grad_mode.INHERITED
+
+
+def is_called_out_of_sight(program: Program, body: Body, solved: Collection[Body]) -> bool:
+    """Whether a function of the file that was not solved calls ``body``, as far as the name tells."""
+    for line, lowered in program.module.calls(body.name) if body.kind == "function" else ():
+        caller = program.module
+        while inner := next((child for child in caller.children if child.span[0] <= line <= child.span[2]), None):
+            caller = inner
+        if caller not in solved or not lowered:
+            return True
+    return False
 
 
 def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, int]]:

@@ -95,6 +95,8 @@ class Evaluation:
             return f"`{name}` is in eval mode" if name else "the module is in eval mode"
         if purpose.is_method_of_module(self.program, body):
             return None
+        if purpose.is_pipeline(self.program, body) and (closed or not self._may_be_walked(body, candidate)):
+            return "a pipeline is for inference"
         data = purpose.data_of(self.tracer, candidate.body, candidate.call)
         if purpose.evaluates(body) and (closed or (data and not self._may_be_walked(body, candidate))):
             return (
@@ -140,7 +142,9 @@ class Evaluation:
         if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
             return True
         leaves = candidate.of(RETURNED, YIELDED, STORED)
-        named = body.kind != "function" or roles.PRODUCES.search(body.name)
+        named = (
+            body.kind != "function" or roles.PRODUCES.search(body.name) or purpose.is_pipeline(self.program, body)
+        )
         if leaves and not named and not purpose.data_of(self.tracer, candidate.body, candidate.call):
             return True
         if any(

@@ -106,6 +106,21 @@ def is_method_of_module(program: Program, body: Body) -> bool:
     return any(base.endswith(("Model", "Net", "GP")) for base in bases)
 
 
+def is_pipeline(program: Program, body: Body) -> bool:
+    """Whether a body is the ``__call__`` of a pipeline, which puts trained models together to infer something."""
+    around = class_around(body)
+    if around is None or around[0] is not body or body.name != "__call__":
+        return False
+    bases = classes.lineage(program.class_of(around[1]))[1:]
+    return any(roles.PIPELINE.search(base.label) for base in bases)
+
+
+def pipelines(program: Program) -> list[Body]:
+    """The ``__call__`` of every pipeline of the file."""
+    own = (classes.own_function(program, cls, "__call__") for cls in list(program.classes.values()))
+    return [fn.body for fn in own if fn is not None and is_pipeline(program, fn.body)]
+
+
 def is_guarded_hook(program: Program, body: Body) -> bool:
     """Whether a framework calls the method, and has turned gradients off before."""
     around = class_around(body)

@@ -125,6 +125,9 @@ GUARDS = re.compile(r"grad|infer|eval|guard|(?:^|[._])(?:ctx|cm)$|context(?:\(|$
 CASTS = re.compile(r"autocast|amp|precision|profil|time", re.IGNORECASE)
 """Names of context managers that surely leave the gradient mode alone."""
 
+PIPELINE = re.compile(r"(?:^|\.)\w*Pipeline$")
+"""Names of classes that put trained models together for inference: the base classes of diffusers and its kin."""
+
 GUARDED_HOOKS = frozenset(
     """validation_step test_step predict_step valid_step val_step eval_step evaluation_step prediction_step
     evaluation_loop prediction_loop compute_loss infer simple_test forward_test aug_test inference_step

@@ -35,6 +35,8 @@ _WORDS = [
     re.compile(r"\.(?<!init\.)(?<!\.data\.)[a-z_]\w*[a-z]_\("),
     re.compile(r"for [^\n:]+? in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
+    # The head of a class: its `__call__` infers.
+    re.compile(r"Pipeline(?=[\w\s,.]{0,200}\):)"),
 ]
 _ALIAS = re.compile(r"\s+as\s+(\w+)")
 _ALIASED = re.compile(r"(\w+)[ \t]*=[ \t]*(?:\w+\.)*\Z")

@@ -30,6 +30,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import AttributeWrite, Forward, ModuleMode
 from gradlint.ir import events as ir
+from gradlint.torch_model import roles
 from gradlint.transfer import api, contexts, gradients, methods, misuse, saving
 from gradlint.transfer.recorder import Wrapping
 
@@ -218,9 +219,20 @@ def unknown(ip: Interpreter, site: Site) -> Value:
     decorated = decorates(site)
     if decorated and not site.keywords:
         return decorated
+    if is_loss_of_attached(ip, site):
+        return ip.operate(site.event, "loss", site.values())
     made = ip.operate(site.event, "call", [], surely=False)
     ip.program.flows(ip, site, made)
     return made
+
+
+def is_loss_of_attached(ip: Interpreter, site: Site) -> bool:
+    """Whether something called a loss is given a tensor on the graph: then so is what it returns."""
+    label = ip.labels[site.event.func] if site.event.func >= 0 else ""
+    if roles.LOSS.search(label) is None:
+        return False
+    places = [ip.graph_of(value) for value in site.values()]
+    return any(graph and not graph & ~tensor.ATTACHED for graph in places)
 
 
 def decorates(site: Site) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from gradlint.domains.values import (
     SCALAR,
     TENSOR,
     TOP,
+    Sym,
     Value,
     union,
 )
@@ -23,6 +25,9 @@ from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
+
+MOVES = re.compile(r"\.(?:to|cuda|cpu|half|float|double|bfloat16)\([^()]*\)$")
+"""The end of a statement that moves a module where it stands; moving a tensor so would do nothing."""
 
 
 def const(ip: Interpreter, e: ir.Const) -> None:
@@ -167,6 +172,8 @@ def discard(ip: Interpreter, e: ir.Discard) -> None:
     misuse.discarded(ip, e)
     if e.src >= 0:
         ip.run.discarded.add(ip.spans[e.src])
+        if MOVES.search(ip.labels[e.src]):
+            ip.program.seen_as_module.update(a for a in ip.value(e.src) if isinstance(a, Sym) and "." in a.path)
     compared = ip.comparisons.get(e.src)
     if compared is not None:
         target = ip.labels[compared.left].rpartition(".")[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,8 +28,8 @@ _NO_RENAMES: dict[str, str] = {}
 class Source:
     """The text of a module and the bodies found in it."""
 
-    def __init__(self, text: str, places: Places) -> None:
-        self.text = text
+    def __init__(self, text: str, places: Places, outline: str) -> None:
+        self.text, self.outline = text, outline
         self.line_starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
         self.is_ascii = text.isascii()
         self.bodies: dict[ast.AST, Body] = {}
@@ -58,12 +59,20 @@ class Source:
             return node.value
         return self.segment(node)
 
+    def calls(self, name: str) -> Iterator[tuple[int, bool]]:
+        """The lines that call something called ``name``, each with whether it is part of the outline."""
+        lines = self.outline.split("\n")
+        for match in re.finditer(rf"(?<!def )(?<!class )\b{re.escape(name)}[ \t]*\(", self.text):
+            line = bisect_right(self.line_starts, match.start())
+            yield line, name in lines[line - 1]
+
     # -- bodies --------------------------------------------------------------------------------------------
 
     def module_body(self, tree: ast.Module) -> Body:
         """The body of the whole module, with its children."""
         span = (1, 0, len(self.line_starts), 0)
         body = Body("module", "", "", span, (1, 0, 1, 0), partial(self._build_suite, tree.body))
+        body.calls = self.calls
         self._fill(body, tree.body, 0, len(self.text))
         return body
 

@@ -117,7 +117,8 @@ def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
     for part in (*_saying_something(parts, places), *_training(text, parts), *_handing_over(text, parts, places)):
         need(part, 0)
     for start, end in _between(text, parts):
-        if any(not text.startswith(("import ", "from "), text.rfind("\n", 0, at) + 1) for at in places.within(start, end)):
+        lines = (text.rfind("\n", 0, place) + 1 for place in places.within(start, end))
+        if any(not text.startswith(("import ", "from "), line) for line in lines):
             need_named(start, end, 0)
     while pending:
         part = pending.pop()

@@ -68,6 +68,16 @@ def may_be_differentiated(body: Body) -> bool:
     return False
 
 
+def runs_elsewhere(body: Body) -> bool:
+    """Whether a name around ``body`` says that its models are not torch's."""
+    scope: Body | None = body
+    while scope is not None:
+        if roles.COMPILED.search(scope.name):
+            return True
+        scope = scope.parent
+    return False
+
+
 def explains(body: Body) -> bool:
     """Whether a name around ``body`` says that gradients are what its forwards are for."""
     scope: Body | None = body

@@ -128,6 +128,9 @@ CASTS = re.compile(r"autocast|amp|precision|profil|time", re.IGNORECASE)
 PIPELINE = re.compile(r"(?:^|\.)\w*Pipeline$")
 """Names of classes that put trained models together for inference: the base classes of diffusers and its kin."""
 
+COMPILED = re.compile(r"onnx|openvino|tensorrt|(?:^|_)trt|coreml|flax", re.IGNORECASE)
+"""Names of functions and classes whose models run outside of torch, and record nothing."""
+
 GUARDED_HOOKS = frozenset(
     """validation_step test_step predict_step valid_step val_step eval_step evaluation_step prediction_step
     evaluation_loop prediction_loop compute_loss infer simple_test forward_test aug_test inference_step

@@ -402,4 +402,3 @@ class Facts:
     def name(self) -> str:
         """The name of the function, or what stands for one."""
         return self.body.name or self.body.kind
-

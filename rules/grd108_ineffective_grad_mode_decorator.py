@@ -163,7 +163,10 @@ if TYPE_CHECKING:
 
 
 WORDS = {
-    "coroutine": ("the coroutine `{subject}`: its body runs when it is awaited", "write `with {context}():` in the body"),
+    "coroutine": (
+        "the coroutine `{subject}`: its body runs when it is awaited",
+        "write `with {context}():` in the body",
+    ),
     "class": ("the methods of `{subject}`, and turns the class into a function", "decorate the methods instead"),
     "descriptor": ("`{subject}`: it wraps the descriptor, not the function", "put `@{context}()` below the descriptor"),
     "context manager": ("the block of `with {subject}()`", "write `with {context}():` around the `yield`"),

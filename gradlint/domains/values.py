@@ -236,7 +236,12 @@ class World:
         return self._intern((Cls, id(body)), Cls, body, bases)  # type: ignore[return-value]
 
     def obj(
-        self, event: Event, type: str, cls: Cls | None = None, owner: Atom | None = None, name: str = ""  # noqa: A002
+        self,
+        event: Event,
+        type: str,
+        cls: Cls | None = None,
+        owner: Atom | None = None,
+        name: str = "",
     ) -> Obj:
         """The object of ``type`` that ``event`` makes."""
         return self._intern((Obj, id(event), type, cls, owner), Obj, event, type, cls, owner, name)  # type: ignore[return-value]

@@ -50,7 +50,9 @@ def is_module_class(name: str) -> bool:
 def is_trainable_layer(cls: Cls) -> bool:
     """Whether ``cls`` derives from a layer of torch that has a weight."""
     return any(
-        isinstance(base, Api) and base.name.startswith("torch.nn.") and base.name.rpartition(".")[2] in trainable_modules()
+        isinstance(base, Api)
+        and base.name.startswith("torch.nn.")
+        and base.name.rpartition(".")[2] in trainable_modules()
         for base in lineage(cls)
     )
 

@@ -142,9 +142,7 @@ class Evaluation:
         if purpose.may_be_differentiated(body) or purpose.returns_loss(body):
             return True
         leaves = candidate.of(RETURNED, YIELDED, STORED)
-        named = (
-            body.kind != "function" or roles.PRODUCES.search(body.name) or purpose.is_pipeline(self.program, body)
-        )
+        named = body.kind != "function" or roles.PRODUCES.search(body.name) or purpose.is_pipeline(self.program, body)
         if leaves and not named and not purpose.data_of(self.tracer, candidate.body, candidate.call):
             return True
         if any(

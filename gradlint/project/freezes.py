@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 RIGHT = "requires_grad"
 PLAUSIBLE = frozenset({"require_grad", "require_grads", "requires_grads", "required_grad", "need_grad", "needs_grad"})
 """Misspellings that may as well be the name of somebody's own option."""
-TENSOR_NAME = re.compile(r"(?:^|[._])(?:p|w|x|y|z|b|param(?:eter)?s?|weights?|bias|tensor|inputs?|images?|emb(?:edding)?s?|data)(?:\[.*)?$")
+TENSOR_NAME = re.compile(
+    r"(?:^|[._])(?:p|w|x|y|z|b|param(?:eter)?s?|weights?|bias|tensor|inputs?|images?|emb(?:edding)?s?|data)(?:\[.*)?$"
+)
 """Last names that belong to tensors."""
 FREEZES = re.compile(r"(?:^|_)freeze(?!.*(?:bn|norm|stat|drop))", re.IGNORECASE)
 
@@ -35,11 +37,15 @@ def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
     for write in run.recorder.all(AttributeWrite):
         form = None if write.compared or write.name != RIGHT else write_form(program, write)
         if form is not None:
-            yield LostFreeze(write.span, form, write.target.name, f"{write.target.name}.{RIGHT} = ...", flag=write.value.constant)
+            yield LostFreeze(
+                write.span, form, write.target.name, f"{write.target.name}.{RIGHT} = ...", flag=write.value.constant
+            )
     for flag in flags:
         form = flag_form(run, flag)
         if form is not None:
-            yield LostFreeze(flag.span, form, flag.target.name, f"{flag.target.name}.requires_grad_(...)", flag=flag.value)
+            yield LostFreeze(
+                flag.span, form, flag.target.name, f"{flag.target.name}.requires_grad_(...)", flag=flag.value
+            )
     yield from undone(program, run, flags)
     if FREEZES.search(run.body.name) and not flags:
         for mode in run.recorder.all(ModuleMode):
@@ -78,7 +84,10 @@ def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFr
     unconditional = run.unconditional()
     graph = run.body.graph
     unconditional |= {
-        inside for loop in graph.loops.values() if loop.head in unconditional for inside in graph.blocks[loop.head].successors
+        inside
+        for loop in graph.loops.values()
+        if loop.head in unconditional
+        for inside in graph.blocks[loop.head].successors
     }
     for index, freeze in enumerate(flags):
         if freeze.value is not False:
@@ -150,13 +159,17 @@ def spelling_form(program: Program, write: AttributeWrite) -> str | None:
     """Which mistake a write is: ``compared``, ``method``, ``misspelt``, ``not-bool``, or None."""
     if write.compared:
         return "compared"
-    if any(isinstance(a, Obj) and a.type == INSTANCE and own_attribute(program, a, write.name) for a in write.target.atoms):
+    if any(
+        isinstance(a, Obj) and a.type == INSTANCE and own_attribute(program, a, write.name) for a in write.target.atoms
+    ):
         return None
     if write.name == RIGHT:
         return "not-bool" if is_tensor(program, write.target) and is_no_bool(write) else None
     if write.name == "requires_grad_" and not write.called:
         return "method"
-    if is_misspelt(write.name) and (write.name.rstrip("_") not in PLAUSIBLE or is_tensor_or_module(program, write.target)):
+    if is_misspelt(write.name) and (
+        write.name.rstrip("_") not in PLAUSIBLE or is_tensor_or_module(program, write.target)
+    ):
         return "misspelt"
     return None
 

@@ -244,7 +244,9 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
     for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
-                calls.set_training(ip, site.event, frozenset((given,)), marks & (EVAL | TRAIN | UNTOUCHED), fn.body.name)
+                calls.set_training(
+                    ip, site.event, frozenset((given,)), marks & (EVAL | TRAIN | UNTOUCHED), fn.body.name
+                )
 
 
 def replay_gradients(
@@ -268,9 +270,7 @@ def replay_gradients(
     def described(operand: Operand) -> Operand:
         return ip.describe(substitute(program, fn.body, operand.atoms, arguments), operand.name, span)
 
-    moved = replace(
-        happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name
-    )
+    moved = replace(happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name)
     if isinstance(moved, Backward):
         target = TOP if moved.how == "grad" else substitute(program, fn.body, moved.target.atoms, arguments)
         gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))

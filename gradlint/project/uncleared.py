@@ -81,9 +81,7 @@ def may_clear(protocol: Protocol, op: Op, step: Op) -> bool:
 
 def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, step: Op, loop: int) -> bool:
     """Whether a clear runs in the iterations of the pair: in no other branch, and not in the first one only."""
-    near = any(
-        protocol.leads(a, b, loop) for a, b in ((op, backward), (backward, op), (op, step), (step, op))
-    )
+    near = any(protocol.leads(a, b, loop) for a, b in ((op, backward), (backward, op), (op, step), (step, op)))
     return near and not conditions.only_first(op, step, loop)
 
 
@@ -98,9 +96,7 @@ def polluting(
         if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:
             continue
         first = protocol.leads(other, others_step, loop) and protocol.leads(others_step, backward, loop)
-        kept = not any(
-            protocol.leads(other, op, loop) and protocol.leads(op, backward, loop) for op in clears
-        )
+        kept = not any(protocol.leads(other, op, loop) and protocol.leads(op, backward, loop) for op in clears)
         if first and kept and not protocol.leads(other, step, loop, [backward]):
             return other
     return None

@@ -32,7 +32,9 @@ def is_class(path: str) -> bool:
     return _CLASS.search(path) is not None
 
 
-OPTIMIZER = re.compile(r"(?:^|[._])(?:\w*optim(?:izer)?s?(?:_?\w{1,12})?|opt|opt_?\w{1,3}|\w+_opt|\w+Opt)$", re.IGNORECASE)
+OPTIMIZER = re.compile(
+    r"(?:^|[._])(?:\w*optim(?:izer)?s?(?:_?\w{1,12})?|opt|opt_?\w{1,3}|\w+_opt|\w+Opt)$", re.IGNORECASE
+)
 """The last part of a path that names an optimizer."""
 
 ENGINE = re.compile(r"(?:^|[._])\w*engine$", re.IGNORECASE)

@@ -22,9 +22,7 @@ _PLAIN = (
     *("grad_enabled", "GradMode", "zero_grad", "autograd", "retain_graph", "create_graph"),
     *(".eval(", ".step(", "autocast("),
 )
-_EVALUATIONS = "|".join(
-    pattern.pattern.replace("^", "").replace("$", "") for pattern in (roles.EVALUATION, roles.ACTS)
-)
+_EVALUATIONS = "|".join(pattern.pattern.replace("^", "").replace("$", "") for pattern in (roles.EVALUATION, roles.ACTS))
 _WORDS = [
     *map(re.compile, map(re.escape, _PLAIN)),
     re.compile(r"requ?i?re?s?d?_?grads?"),

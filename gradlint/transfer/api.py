@@ -60,9 +60,15 @@ SAME = frozenset(
     torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.fx.symbolic_trace""".split()
 )
 """Calls that return, or stand for, their first argument."""
-COLLECT = frozenset(
-    f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()
-) | {"tqdm.tqdm", "tqdm.auto.tqdm", "tqdm.trange", "tqdm.notebook.tqdm", "rich.progress.track", "itertools.chain", "tqdm"}
+COLLECT = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()) | {
+    "tqdm.tqdm",
+    "tqdm.auto.tqdm",
+    "tqdm.trange",
+    "tqdm.notebook.tqdm",
+    "rich.progress.track",
+    "itertools.chain",
+    "tqdm",
+}
 WHOLE = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted".split())
 """Those that run a generator to its end before they return."""
 SCALARS = frozenset(
@@ -136,7 +142,10 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
         return ip.part(site.event, site.args[0], ITERATOR if views()[last] == "multi" else TENSOR)
     if name == "torch.detach" and site.args:
         return ip.make(site.event, TENSOR, tensor.CUT, via="detach")
-    if name.startswith(("torch.nn.functional.", "torch.linalg.", "torch.fft.", "torch.special.")) or name == f"torch.{last}":
+    if (
+        name.startswith(("torch.nn.functional.", "torch.linalg.", "torch.fft.", "torch.special."))
+        or name == f"torch.{last}"
+    ):
         return calls.apply(ip, site.event, name, flatten(ip, site.args) + list(site.keywords.values()))
     if last[:1].isupper():
         return ip.make(site.event, name, tensor.PLAIN)
@@ -206,7 +215,9 @@ def made_module(ip: Interpreter, site: Site, name: str) -> Value:
 def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     """``nn.Parameter(data, requires_grad=True)``."""
     flag = site.argument(1, "requires_grad")
-    graph = tensor.LEAF if flag is None or calls.truth(flag) else tensor.PLAIN if calls.truth(flag) is False else tensor.ANY
+    graph = (
+        tensor.LEAF if flag is None or calls.truth(flag) else tensor.PLAIN if calls.truth(flag) is False else tensor.ANY
+    )
     obj = ip.world.obj(site.event, PARAMETER)
     if graph != tensor.PLAIN:
         inference.made(ip, site.event, "parameter", "nn.Parameter(...)", "the parameter", obj)
@@ -368,7 +379,9 @@ def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
     gradients.backward(ip, site.event, site.ref(0, "outputs"), "grad")
     wanted(ip, site.argument(1, "inputs"))
     create = site.argument(4, "create_graph")
-    graph = tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
+    graph = (
+        tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
+    )
     made = ip.make(site.event, ITERATOR, tensor.PLAIN)
     obj = ip.world.obj(site.event, GRAD)
     ip.state.places[obj] = Place(graph, via="autograd.grad")

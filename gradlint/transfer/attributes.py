@@ -270,7 +270,9 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
         elif value:
             computed = place.made is not None and not place.graph & tensor.ATTACHED
             ip.state.places[atom] = place._replace(
-                graph=place.graph if place.graph & tensor.GRAPH or (computed and place.graph & tensor.ANY) else tensor.LEAF,
+                graph=place.graph
+                if place.graph & tensor.GRAPH or (computed and place.graph & tensor.ANY)
+                else tensor.LEAF,
                 flagged=place.flagged | {event.span} if computed else place.flagged,
             )
 

@@ -286,7 +286,16 @@ def in_sequence(ip: Interpreter, site: Site, parts: list[Value]) -> Value:
 # -- arithmetic --------------------------------------------------------------------------------------------
 
 
-OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "**": "pow", "@": "matmul", "%": "remainder", "//": "floor_divide"}
+OPERATORS = {
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+    "/": "div",
+    "**": "pow",
+    "@": "matmul",
+    "%": "remainder",
+    "//": "floor_divide",
+}
 
 
 def binary(ip: Interpreter, event: Any, op: str, left: Value, right: Value) -> Value:

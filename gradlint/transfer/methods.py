@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
 
-SHARED = frozenset("add apply_ copy count index_select map2_ map_ name record_stream register_hook split size type where".split())
+SHARED = frozenset(
+    "add apply_ copy count index_select map2_ map_ name record_stream register_hook split size type where".split()
+)
 """Names of tensor methods that other objects have as well."""
 OF_MODULES_ONLY = frozenset("parameters named_parameters named_modules named_children".split())
 """Methods that nothing but a module has."""
@@ -142,7 +144,11 @@ def scale(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``scaler.scale(loss)``: a multiplication, which records like any other."""
     last = receiver.label.rpartition(".")[2]
     for row in scaled_losses():
-        if row.method == "scale" and (last in row.receivers or last.endswith("scaler") or (isinstance(receiver, Obj) and receiver.type in row.types)):
+        if row.method == "scale" and (
+            last in row.receivers
+            or last.endswith("scaler")
+            or (isinstance(receiver, Obj) and receiver.type in row.types)
+        ):
             return ip.operate(site.event, "scale", site.args) if site.args else TOP
     return None
 
@@ -153,7 +159,13 @@ def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     wanted = True if flag is None else calls.truth(flag)
     if flag is not None and wanted is None and not ip.program.is_module(receiver):
         return None
-    calls.set_training(ip, site.event, alternatives(ip, site, receiver), {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted], "train" if flag is not None and wanted is not True else "")
+    calls.set_training(
+        ip,
+        site.event,
+        alternatives(ip, site, receiver),
+        {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[wanted],
+        "train" if flag is not None and wanted is not True else "",
+    )
     return frozenset((receiver,))
 
 

@@ -206,23 +206,24 @@ class _Check:
         from gradlint.lower.python import lower
         from gradlint.lower.python.outline import outline
         from gradlint.project.analysis import analyse
+        from gradlint.project.program import OutOfTime
 
-        started = time.monotonic()
+        deadline = time.monotonic() + self._settings.seconds
         rules = [rule for rule in registry.all_rules() if rule.code in self._codes]
         text = self._source.text
         short = outline(text, places)
         module = lower(text, parsing.parse_outline(text, short), places, short)
-        for facts in analyse(module, self._source.path, self._on_crash):
-            for rule in rules:
-                try:
-                    yield from rule.check(facts)
-                except Exception as error:
-                    self._crash(error, f"{rule.code} failed on {_called(facts.body)}", facts.body.name_span)
-            if time.monotonic() - started > self._settings.seconds:
-                problem = f"gave up after {self._settings.seconds:g} s; the rest of the file was not analysed"
-                location = self._lines.location(facts.body.name_span)
-                self._fail(INTERNAL_ERROR, location, problem, "split the file, or exclude it", Severity.INFO)
-                return
+        try:
+            for facts in analyse(module, self._source.path, self._on_crash, deadline):
+                for rule in rules:
+                    try:
+                        yield from rule.check(facts)
+                    except Exception as error:
+                        self._crash(error, f"{rule.code} failed on {_called(facts.body)}", facts.body.name_span)
+        except OutOfTime:
+            problem = f"gave up after {self._settings.seconds:g} s; the rest of the file was not analysed"
+            location = self._lines.location(_WHOLE_FILE)
+            self._fail(INTERNAL_ERROR, location, problem, "split the file, or exclude it", Severity.INFO)
 
     def _on_crash(self, body: Body, error: Exception) -> None:
         self._crash(error, f"the analysis of {_called(body)} failed", body.name_span)

@@ -211,7 +211,7 @@ def test_nothing_is_unused_in_a_file_that_was_not_fully_analysed() -> None:
 def test_an_analysis_that_fails_is_reported_at_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     from gradlint.project import analysis
 
-    def analyse(module: Any, path: str, on_crash: Any) -> Iterator[Any]:
+    def analyse(module: Any, path: str, on_crash: Any, deadline: float) -> Iterator[Any]:
         on_crash(module.children[0], Raises("in the body"))
         yield from ()
         raise Raises("in the file")

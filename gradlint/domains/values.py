@@ -46,6 +46,7 @@ class Api(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return self.name
 
 
@@ -72,6 +73,7 @@ class Sym(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return self.path
 
 
@@ -85,6 +87,7 @@ class Method(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return f"{self.receiver.label}.{self.name}" if self.receiver.label else self.name
 
 
@@ -104,6 +107,7 @@ class Fn(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return self.body.name
 
 
@@ -117,6 +121,7 @@ class Cls(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return self.body.name
 
 
@@ -135,6 +140,7 @@ class Obj(Atom):
 
     @property
     def label(self) -> str:
+        """See `Atom.label`."""
         return self.name
 
 
@@ -238,7 +244,7 @@ class World:
     def obj(
         self,
         event: Event,
-        type: str,
+        type: str,  # noqa: A002
         cls: Cls | None = None,
         owner: Atom | None = None,
         name: str = "",

@@ -38,7 +38,7 @@ class Block:
 
 @dataclass(slots=True, eq=False)
 class Loop:
-    """A ``for`` or ``while`` statement: ``kind`` is ``for``, ``while`` or ``comprehension``; ``head`` is a block's index."""
+    """A loop: ``kind`` is ``for``, ``while`` or ``comprehension``; ``head`` is the index of a block."""
 
     id: int
     kind: str

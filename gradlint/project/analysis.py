@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import Atom
@@ -29,7 +30,7 @@ from gradlint.project import classes, decorations, demands, freezes, generators,
 from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.evaluation import Evaluation
 from gradlint.project.handed import handing_over
-from gradlint.project.program import Program
+from gradlint.project.program import OutOfTime, Program
 from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
 from gradlint.project.uncleared import loops_around_steps, uncleared
@@ -48,38 +49,51 @@ def bodies(module: Body) -> Iterator[Body]:
         pending.extend(reversed(body.children))
 
 
-def analyse(module: Body, path: str, on_crash: Crash | None = None) -> Iterator[Facts]:
-    """Yield the facts of every body of a file; a body that crashes is reported to ``on_crash`` and left out."""
-    program = Program(module)
+def analyse(module: Body, path: str, on_crash: Crash | None = None, deadline: float = float("inf")) -> Iterator[Facts]:
+    """Yield the facts of every body of a file; a body that crashes is reported to ``on_crash`` and left out.
+
+    Raises `OutOfTime` when `time.monotonic` passes ``deadline``, in seconds, before all bodies are solved.
+    """
+    program = Program(module, deadline)
+    crashed: set[Body] = set()
+
+    def guarded(body: Body, work: Callable[[], object]) -> bool:
+        """Do the work for a body that has not crashed; false if it does now."""
+        if body in crashed:
+            return False
+        try:
+            work()
+        except OutOfTime:
+            raise
+        except Exception as error:
+            if on_crash is None:
+                raise
+            crashed.add(body)
+            on_crash(body, error)
+        return body not in crashed
+
+    def solve(body: Body) -> bool:
+        return body.kind == "class" or guarded(body, lambda: program.run(body, first_entry(program, body)))
+
     solved: list[Body] = []
-    crashed: dict[tuple[Body, int], None] = {}
     while program.again():
-        program.runs.update(crashed)
-        solved = []
-        for body in wanted(module):
-            try:
-                if body.kind != "class" and (body, grad_mode.INHERITED) not in crashed:
-                    program.run(body, first_entry(program, body))
-                solved.append(body)
-            except Exception as error:
-                if on_crash is None:
-                    raise
-                crashed[(body, grad_mode.INHERITED)] = program.runs[(body, grad_mode.INHERITED)] = None
-                on_crash(body, error)
+        solved = [body for body in wanted(module) if solve(body)]
     unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
     for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program)):
-        if body not in solved:
-            program.run(body, first_entry(program, body))
+        if body not in solved and solve(body):
             solved.append(body)
     entries = entry_modes(program, solved)
     evaluation = Evaluation(program, path, {body: entries.get(body, grad_mode.INHERITED) for body in solved})
     for body in solved:
-        try:
-            yield from facts_of(program, body, path, entries.get(body, grad_mode.INHERITED), evaluation)
-        except Exception as error:
-            if on_crash is None:
-                raise
-            on_crash(body, error)
+        known: list[Facts] = []
+        entry = entries.get(body, grad_mode.INHERITED)
+        if guarded(body, partial(collect, known, program, body, path, entry, evaluation)):
+            yield from known
+
+
+def collect(into: list[Facts], program: Program, body: Body, path: str, entry: int, evaluation: Evaluation) -> None:
+    """Add the facts of one body to ``into``."""
+    into.extend(facts_of(program, body, path, entry, evaluation))
 
 
 def wanted(module: Body) -> Iterator[Body]:

@@ -58,7 +58,7 @@ def is_trainable_layer(cls: Cls) -> bool:
 
 
 def is_function(cls: Cls) -> bool:
-    """Whether ``cls`` is a custom autograd function, whose forward and backward run with gradients off (facts: GM45)."""
+    """Whether ``cls`` is a custom autograd function, which runs with gradients off (facts: GM45)."""
     return any(isinstance(base, Api) and base.name == FUNCTION_BASE for base in lineage(cls))
 
 

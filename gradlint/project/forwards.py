@@ -75,7 +75,7 @@ class Forwards:
         yield from self._through(run, 1)
 
     def _is_silent(self, body: Body, run: Run) -> bool:
-        """Whether nothing is to be said about a body: a test, a framework's hook, one with a broken guard, foreign models."""
+        """Whether nothing is to be said about a body: a test, a hook, a broken guard, foreign models."""
         if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path) or purpose.runs_elsewhere(body):
             return True
         return purpose.is_guarded_hook(self.program, body) or self._has_broken_decorator(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
@@ -55,10 +56,15 @@ DEEPEST = 25
 """How many summaries may be under way inside each other; deeper calls are unknown."""
 
 
-class Program(Scopes, Kinds):
-    """All tables of one file."""
+class OutOfTime(Exception):
+    """The time that a file may take is over."""
 
-    def __init__(self, module: Body) -> None:
+
+class Program(Scopes, Kinds):
+    """All tables of one file; solving its bodies ends with `OutOfTime` behind ``deadline`` (`time.monotonic`)."""
+
+    def __init__(self, module: Body, deadline: float = float("inf")) -> None:
+        self.deadline = deadline
         Scopes.__init__(self, module)
         Kinds.__init__(self)
         self.runs: dict[tuple[Body, int], Run | None] = {}
@@ -117,6 +123,8 @@ class Program(Scopes, Kinds):
             if self.runs[key] is None:
                 self.recursive.add(key)
             return self.runs[key]
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
         if self.depth > DEEPEST or body.graph.too_large:
             return None
         self.runs[key] = None
@@ -500,5 +508,6 @@ def reach(ip: Interpreter, value: Value) -> set[Atom]:
 
 
 KNOWN_METHODS = frozenset(
-    "backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values append".split()
+    """backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values
+    append""".split()
 )

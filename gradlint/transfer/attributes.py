@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 PLAIN_ATTRIBUTES = frozenset(
-    "shape dtype device requires_grad is_leaf ndim layout is_cuda is_sparse names itemsize nbytes grad_fn training".split()
+    """shape dtype device requires_grad is_leaf ndim layout is_cuda is_sparse names itemsize nbytes grad_fn
+    training""".split()
 )
 VIEW_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 
@@ -278,7 +279,7 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
 
 
 def may_be_mapping(ip: Interpreter, whole: Value, key: Value) -> bool:
-    """Whether ``whole[key] = ...`` may store under a key: the result of a module or of an unknown call, a key not known."""
+    """Whether ``whole[key] = ...`` may store under a key: the key is not known, or what holds it may be a mapping."""
     unknown = any(not isinstance(part, (Literal, Obj, Tuple)) for part in key)
     text = any(isinstance(part, Literal) and isinstance(part.value, str) for part in key)
     return text or (unknown and any(ip.state.place(atom).via in ("forward", "call", "") for atom in whole))

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 MARKS = frozenset(
     """builtins.staticmethod builtins.classmethod builtins.property functools.cached_property functools.cache
     contextlib.contextmanager contextlib.asynccontextmanager functools.lru_cache abc.abstractmethod
-    typing.overload typing.override pytest.fixture pytest_asyncio.fixture dataclasses.dataclass torch.jit.script torch.jit.ignore torch.jit.export
+    typing.overload typing.override pytest.fixture pytest_asyncio.fixture dataclasses.dataclass torch.jit.script
+    torch.jit.ignore torch.jit.export
     torch.jit.unused torch.compile torch.compiler.disable""".split()
 )
 """Decorators that return something that runs the function itself."""

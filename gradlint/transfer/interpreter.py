@@ -232,7 +232,7 @@ class Interpreter:
         return frozenset((obj,))
 
     def part(self, event: Any, whole: Value, kind: str = TENSOR) -> Value:
-        """A part of ``whole``: an item, an attribute, a view. It stands where the whole stands and shares its memory."""
+        """A part of ``whole`` (an item, a view): it stands where the whole stands and shares its memory."""
         graph = self.graph_of(whole)
         obj = self.world.obj(event, kind)
         roots: frozenset[Atom] = frozenset()

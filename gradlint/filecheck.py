@@ -69,11 +69,8 @@ class Report:
 
 
 def concerns(data: bytes) -> bool:
-    """Tell whether a file with these bytes can have a finding; most files can not, and go no further."""
-    from gradlint.torch_model.words import is_worth_a_look
-
-    # In UTF-16 no word is found, and Python cannot read it either: that is worth saying.
-    return data.startswith((b"\xff\xfe", b"\xfe\xff")) or is_worth_a_look(data) or suppressions.marked(data)
+    """Tell whether a file with these bytes can have a finding: whatever is not empty may be no Python."""
+    return bool(data) and not data.isspace()
 
 
 def load() -> None:
@@ -161,12 +158,26 @@ class _Check:
         found: list[Finding] = []
         if mentions_torch(self._source.data) and (places := Places(self._source.text)):
             found = self._findings(places)
+        else:
+            self._require_valid()
         if suppressions.marked(self._source.data):
             found = self._suppressed(found)
         certain = [f for f in found if f.certainty.rank <= self._settings.min_certainty.rank]
         findings = sorted(certain + self._failures, key=lambda f: f.sort_key)
         excerpts = {place: self._lines.excerpt(place) for place in self._places(findings)}
         return Report(self._source.path, tuple(findings), excerpts, bool(self._failures))
+
+    def _require_valid(self) -> None:
+        """Of a file that says nothing about gradients only this is said: that it is no Python."""
+        try:
+            parsing.require_valid(self._source.text)
+        except reading.NotReadable as error:
+            self._not_analysed(error)
+
+    def _not_analysed(self, error: reading.NotReadable) -> None:
+        location = Location(error.line, error.column, error.line, error.column + 1)
+        severity = None if error.fault else Severity.INFO
+        self._fail(NOT_ANALYSED, location, error.problem, error.remedy, severity)
 
     def _places(self, findings: list[Finding]) -> set[Location]:
         """Return the places whose lines are shown: those pointed at, and the single lines between two of them."""
@@ -195,9 +206,7 @@ class _Check:
             for draft in self._analysis(places):
                 drafts.append(draft)
         except reading.NotReadable as error:
-            location = Location(error.line, error.column, error.line, error.column + 1)
-            severity = None if error.fault else Severity.INFO
-            self._fail(NOT_ANALYSED, location, error.problem, error.remedy, severity)
+            self._not_analysed(error)
         except Exception as error:
             self._crash(error, "the analysis of the file failed", _WHOLE_FILE)
         return drafts

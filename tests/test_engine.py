@@ -74,9 +74,15 @@ def test_check_source_takes_text_that_begins_with_a_mark() -> None:
     assert codes(check_source("\ufeffimport torch\r\ntorch.no_grad()\r\n")) == ["GRD103"]
 
 
-def test_text_without_a_word_about_gradients_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_a_word_about_gradients_is_only_held_against_the_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gradlint.source.parsing.parse", None)
-    assert check_source("import numpy as np\nthis is ( no python\n") == []
+    assert check_source("import numpy as np\nx = 1\n") == []
+    assert codes(check_source("import numpy as np\nthis is ( no python\n")) == ["GRD000"]
+
+
+def test_a_syntax_error_is_found_in_a_part_that_is_not_analysed() -> None:
+    findings = check_source(BAD + "\n\ndef plot(x:\n    return x\n")
+    assert codes(findings) == ["GRD000"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

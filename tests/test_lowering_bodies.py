@@ -14,7 +14,7 @@ import pytest
 from gradlint.ir.cfg import Body
 from gradlint.ir.events import MakeClass, MakeFunction
 from gradlint.lower.python import lower
-from gradlint.torch_model.words import Places, is_worth_a_look
+from gradlint.torch_model.words import Places, mentions_torch
 
 
 def module(text: str) -> Body:
@@ -162,8 +162,8 @@ class Model:
 )
 def test_word(line: str) -> None:
     assert Places(line)
-    assert is_worth_a_look(b"import torch\n" + line.encode())
-    assert not is_worth_a_look(b"import numpy\n" + line.encode())
+    assert mentions_torch(b"import torch\n" + line.encode()) and Places(line)
+    assert not mentions_torch(b"import numpy\n" + line.encode())
 
 
 @pytest.mark.parametrize(

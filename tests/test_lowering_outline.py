@@ -13,7 +13,7 @@ from gradlint.finding import Finding
 from gradlint.lower.python.outline import outline
 from gradlint.source import parsing
 from gradlint.testing.fixtures import lint
-from gradlint.torch_model.words import Places, is_worth_a_look
+from gradlint.torch_model.words import Places, mentions_torch
 
 FIXTURES = sorted((Path(__file__).parent.parent / "fixtures").glob("GRD*/*.py"))
 EXPECTED = re.compile(r"# (?:todo-)?expect:", re.MULTILINE)
@@ -48,7 +48,7 @@ def named(text: str) -> set[str]:
 
 @pytest.mark.parametrize("path", [path for path in FIXTURES if EXPECTED.search(path.read_text())], ids=lambda p: p.name)
 def test_a_file_with_a_finding_is_looked_at(path: Path) -> None:
-    assert is_worth_a_look(path.read_bytes())
+    assert mentions_torch(path.read_bytes()) and Places(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("path", [path for path in FIXTURES if "GRD0" not in path.parent.name], ids=lambda p: p.name)

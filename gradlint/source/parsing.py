@@ -8,9 +8,11 @@ the deepest expression in 56 MB of it has 21 levels, the longest literal 3,000 e
 from __future__ import annotations
 
 import ast
+import symtable
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeAlias
 
 from gradlint.source.reading import NotReadable
@@ -29,17 +31,8 @@ _Block: TypeAlias = "ast.stmt | ast.excepthandler | ast.match_case"
 
 def parse(text: str) -> ast.Module:
     """Return the tree of ``text``. Raises `NotReadable` for what is no Python, and for what is too deep or too wide."""
-    try:
-        with warnings.catch_warnings():
-            # Warnings about the code that is linted are not for the standard error of the linter.
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text)
-    except (RecursionError, MemoryError):
-        raise NotReadable(_TOO_DEEP, fault=False) from None
-    except SyntaxError as error:
-        raise _syntax_error(error, text) from None
-    except ValueError as error:
-        raise NotReadable(f"cannot be parsed: {error}") from None
+    with _refusals(text):
+        tree = ast.parse(text)
     _require_bounds(tree)
     return tree
 
@@ -47,9 +40,35 @@ def parse(text: str) -> ast.Module:
 def parse_outline(text: str, outline: str) -> ast.Module:
     """Return the tree of ``outline``, which is ``text`` with parts left out, or of all of it if that is no Python."""
     if outline is not text:
+        require_valid(text)
         with suppress(NotReadable):
             return parse(outline)
     return parse(text)
+
+
+def require_valid(text: str) -> None:
+    """Raise `NotReadable` for what is no Python: all that is asked of text of which nothing is analysed.
+
+    A symbol table needs no tree of Python objects, which is a third of the time of `parse`.
+    """
+    with _refusals(text):
+        symtable.symtable(text, "<source>", "exec")
+
+
+@contextmanager
+def _refusals(text: str) -> Iterator[None]:
+    """Turn what the parser of CPython raises over ``text`` into `NotReadable`."""
+    try:
+        with warnings.catch_warnings():
+            # Warnings about the code that is linted are not for the standard error of the linter.
+            warnings.simplefilter("ignore")
+            yield
+    except (RecursionError, MemoryError):
+        raise NotReadable(_TOO_DEEP, fault=False) from None
+    except SyntaxError as error:
+        raise _syntax_error(error, text) from None
+    except ValueError as error:
+        raise NotReadable(f"cannot be parsed: {error}") from None
 
 
 def _syntax_error(error: SyntaxError, text: str) -> NotReadable:

@@ -97,11 +97,6 @@ def mentions_torch(data: bytes) -> bool:
     return any(name in data for name in FRAMEWORKS)
 
 
-def is_worth_a_look(data: bytes) -> bool:
-    """Whether the file ``data`` mentions torch and says something about gradients."""
-    return mentions_torch(data) and next(_places(data.decode("latin-1")), None) is not None
-
-
 def _places(text: str) -> Iterator[int]:
     for word in _WORDS:
         for match in word.finditer(text):

@@ -12,9 +12,6 @@ from typing import Any
 
 import msgspec
 import pytest
-
-pytest.importorskip("torch")
-
 import torch
 from torch import nn
 

@@ -106,10 +106,6 @@ class Operand:
         """It is the result of an operation or of a call, rather than a parameter, an input or a fresh tensor."""
         return self.made is not None
 
-    def is_a(self, *kinds: str) -> bool:
-        """True if it is, on every path, one of ``kinds``."""
-        return bool(self.kinds) and self.kinds <= frozenset(kinds)
-
     def because(self) -> Reasons:
         """Why it is off the graph."""
         reasons: list[tuple[Span, str]] = []

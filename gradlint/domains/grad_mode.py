@@ -48,11 +48,6 @@ def turn_on(modes: int) -> int:
     return (ON if modes & ~INFERENCE else 0) | (modes & INFERENCE)
 
 
-def turn_either(modes: int) -> int:
-    """``set_grad_enabled(flag)`` with a flag that is not known."""
-    return turn_on(modes) | turn_off(modes)
-
-
 def enter_inference(modes: int) -> int:
     """`inference_mode` with a true argument."""
     return INFERENCE if modes else 0
@@ -61,11 +56,6 @@ def enter_inference(modes: int) -> int:
 def leave_inference(modes: int) -> int:
     """``inference_mode(False)``: turns gradients on, even inside `no_grad` (facts: GM14b)."""
     return ON if modes else 0
-
-
-def keep(modes: int) -> int:
-    """Any context that is none of autograd's business."""
-    return modes
 
 
 def resolve(modes: int, inherited: int) -> int:
@@ -79,24 +69,3 @@ def through(ends: Mapping[int, int], modes: int) -> int:
     for mode in each(modes):
         found |= ends.get(mode, 0)
     return found
-
-
-def effect_of(name: str, argument: bool | None) -> Effect | None:
-    """The effect of a grad-mode context by its canonical name; ``argument`` is None when it is not known.
-
-    Returns None for a name that is no grad-mode context.
-    """
-    if name == "torch.no_grad":
-        return turn_off
-    if name == "torch.enable_grad":
-        return turn_on
-    if name == "torch.set_grad_enabled":
-        return {True: turn_on, False: turn_off, None: turn_either}[argument]
-    if name == "torch.inference_mode":
-        return {True: enter_inference, False: leave_inference, None: either_inference}[argument]
-    return None
-
-
-def either_inference(modes: int) -> int:
-    """``inference_mode(flag)`` with a flag that is not known."""
-    return enter_inference(modes) | leave_inference(modes)

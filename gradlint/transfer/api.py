@@ -76,8 +76,6 @@ SCALARS = frozenset(
     for name in """len int float bool str repr complex round range isinstance issubclass hasattr callable id hash type
     print format ord chr bytes any all input open divmod bin hex vars dir globals locals""".split()
 )
-ARITHMETIC = frozenset(f"builtins.{name}" for name in "sum max min abs pow".split())
-PURE = SCALARS | ARITHMETIC | COLLECT | {"builtins.enumerate", "builtins.zip", "builtins.super", "builtins.getattr"}
 
 
 def never_raises(atom: Atom) -> bool:

@@ -60,12 +60,11 @@ class Modes:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """A value at one point of the program: how the source calls it, what it is, and where it stands on the graph."""
+    """A value at one point: how the source calls it, what it may be, and where it stands on the graph."""
 
     name: str
     span: Span
     atoms: Value
-    kinds: frozenset[str]
     graph: int
     made: Span | None = None
     off: Span | None = None

@@ -10,15 +10,9 @@ from gradlint.domains.values import (
     PARAMETER,
     RESULT,
     TENSOR,
-    Api,
     Atom,
-    Cls,
-    Fn,
-    Literal,
-    Method,
     Obj,
     Sym,
-    Tuple,
 )
 from gradlint.project import classes
 from gradlint.torch_model import modules, optimizers, parameter_free_modules, roles
@@ -40,20 +34,6 @@ class Kinds:
     def __init__(self) -> None:
         self.seen_as_module: set[Atom] = set()
         """Unknown things that were asked for their parameters."""
-
-    def kind(self, atom: Atom) -> str:
-        """The kind of thing an atom is, in one word."""
-        if self.is_module(atom):
-            return "module"
-        if self.is_optimizer(atom):
-            return "optimizer"
-        if isinstance(atom, Obj):
-            return atom.type
-        if isinstance(atom, Literal):
-            return "constant"
-        if isinstance(atom, (Fn, Cls, Api, Tuple, Method)):
-            return type(atom).__name__.lower()
-        return "unknown"
 
     def is_module(self, atom: Atom) -> bool:
         """Whether an atom is a module, for certain or by its name."""

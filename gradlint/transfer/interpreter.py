@@ -182,8 +182,7 @@ class Interpreter:
                 flagged |= place.flagged
             if isinstance(atom, Literal):
                 constant = atom.value if len(value) == 1 else ...
-        kinds = frozenset(self.program.kind(atom) for atom in value)
-        return Operand(name, span, value, kinds, self.graph_of(value), made, off, via, flagged, constant)
+        return Operand(name, span, value, self.graph_of(value), made, off, via, flagged, constant)
 
     def where(self) -> tuple[Modes, tuple[int, ...], int]:
         """What every happening says of its circumstances."""

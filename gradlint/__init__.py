@@ -2,6 +2,9 @@
 
 Nothing is imported before it is asked for: `import gradlint` loads no other module, not even of the standard
 library, which matters when the first entry of `sys.path` is a folder nobody trusts (see ``__main__``).
+
+PYTEST_DONT_REWRITE: pytest rewrites the asserts of packages that have plugins, and warns of those imported before it,
+as this one is under `gradlint verify -m pytest`; projects that turn warnings into errors could not be run then.
 """
 
 TYPE_CHECKING = False
@@ -9,7 +12,7 @@ if TYPE_CHECKING:
     from gradlint.config import Config, ConfigError
     from gradlint.engine import Result, check_paths, check_source
     from gradlint.facts import Facts
-    from gradlint.finding import Certainty, Evidence, Finding, Location, Severity
+    from gradlint.finding import Certainty, Edit, Evidence, Finding, Fix, Location, Safety, Severity
     from gradlint.rule import Draft, Rule
     from gradlint.source.positions import Excerpt
 
@@ -20,13 +23,16 @@ __all__ = [
     "Config",
     "ConfigError",
     "Draft",
+    "Edit",
     "Evidence",
     "Excerpt",
     "Facts",
     "Finding",
+    "Fix",
     "Location",
     "Result",
     "Rule",
+    "Safety",
     "Severity",
     "check_paths",
     "check_source",
@@ -36,7 +42,7 @@ _HOMES = {
     "gradlint.config": ("Config", "ConfigError"),
     "gradlint.engine": ("Result", "check_paths", "check_source"),
     "gradlint.facts": ("Facts",),
-    "gradlint.finding": ("Certainty", "Evidence", "Finding", "Location", "Severity"),
+    "gradlint.finding": ("Certainty", "Edit", "Evidence", "Finding", "Fix", "Location", "Safety", "Severity"),
     "gradlint.rule": ("Draft", "Rule"),
     "gradlint.source.positions": ("Excerpt",),
 }

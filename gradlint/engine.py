@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from gradlint import config as configuration
-from gradlint import filecheck, pool
+from gradlint import filecheck, pool, registry
 from gradlint.config import Config
 from gradlint.filecheck import Job, Report, Settings
 from gradlint.finding import Finding, Location
@@ -96,6 +96,31 @@ def check_paths(
     workers = max(1, jobs if jobs is not None else pool.processors())
     with closing(run.reports(workers, executor)) as reports:
         return _result(reports, len(targets))
+
+
+def admit(findings: Iterable[Finding], text: str, config: Config) -> list[Finding]:
+    """Return what ``config`` and the comments in ``text`` let through of findings that somebody else made.
+
+    ``findings`` are about one file, which has ``text``. Their codes need not be those of rules: a code that is none
+    is let through by ``ALL`` and by its beginning. Severities become those of ``config``.
+    """
+    known = frozenset(rule.code for rule in registry.all_rules())
+    severities, ignored = config.severities(), _Ignored(config)
+    let_through = [
+        replace(finding, severity=severities.get(finding.code, finding.severity))
+        for finding in findings
+        if (finding.code in config.codes() if finding.code in known else _matches(finding.code, config))
+        and finding.code not in ignored.of(finding.path)
+        and finding.certainty.rank <= config.min_certainty.rank
+    ]
+    return filecheck.unsuppressed(let_through, text)
+
+
+def _matches(code: str, config: Config) -> bool:
+    def among(selectors: Iterable[str]) -> bool:
+        return any(each.upper() == "ALL" or code.startswith(each.upper()) for each in selectors)
+
+    return among(config.select) and not among(config.ignore)
 
 
 def excludes(config: Config, more: Sequence[str], force: bool) -> discovery.Excludes:

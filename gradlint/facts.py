@@ -307,6 +307,7 @@ class Edit(Happening):
     ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
     operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
     ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
+    ``alias``: the memory belongs to another tensor as well, of which the target is a view.
     """
 
     target: Operand
@@ -315,6 +316,7 @@ class Edit(Happening):
     saved: tuple[tensor.Saved, ...] = ()
     backwarded: bool = False
     called: Span | None = None
+    alias: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +348,11 @@ class KeptGraph(Happening):
 
 @dataclass(frozen=True, slots=True)
 class LostFreeze:
-    """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is."""
+    """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is.
+
+    ``is_tensor``: what it was meant for is a tensor for certain, rather than a module. ``computed``: it may be the
+    result of a recorded operation, whose flag torch refuses to change.
+    """
 
     span: Span
     form: str
@@ -354,6 +360,8 @@ class LostFreeze:
     written: str
     because: Reasons = ()
     flag: object = ...
+    is_tensor: bool = False
+    computed: bool = False
 
 
 @dataclass(slots=True)

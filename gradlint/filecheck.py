@@ -11,7 +11,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from gradlint import registry
@@ -32,6 +32,8 @@ INTERNAL_ERROR = "GRD002"
 INVALID_SUPPRESSION = "GRD003"
 FAILURES = frozenset({NOT_ANALYSED, INTERNAL_ERROR})
 """The codes that say that something was not analysed: always on unless ignored, and the reason for exit code 2."""
+ABOUT_LINTING = FAILURES | {UNUSED_SUPPRESSION, INVALID_SUPPRESSION}
+"""The codes that speak of the linter's work and not of what the code does when it runs."""
 
 _REPORT_BUG = "this is a fault of gradlint and not of your code; please report it"
 _WHOLE_FILE = (1, 0, 1, 0)
@@ -149,6 +151,7 @@ class _Check:
         self._codes = settings.codes - ignored
         self._lines = Lines(source.text)
         self._failures: list[Finding] = []
+        self._drafts_of: dict[tuple[str, Location], Draft] = {}
         self._complete = True
 
     def report(self) -> Report:
@@ -163,7 +166,8 @@ class _Check:
         if suppressions.marked(self._source.data):
             found = self._suppressed(found)
         certain = [f for f in found if f.certainty.rank <= self._settings.min_certainty.rank]
-        findings = sorted(certain + self._failures, key=lambda f: f.sort_key)
+        mended = self._with_fixes(certain)
+        findings = sorted(mended + self._failures, key=lambda f: f.sort_key)
         excerpts = {place: self._lines.excerpt(place) for place in self._places(findings)}
         return Report(self._source.path, tuple(findings), excerpts, bool(self._failures))
 
@@ -198,7 +202,21 @@ class _Check:
             key = (finding.code, finding.location)
             if key not in best or _strength(finding) < _strength(best[key]):
                 best[key] = finding
+                self._drafts_of[key] = draft
         return list(best.values())
+
+    def _with_fixes(self, findings: list[Finding]) -> list[Finding]:
+        """Ask the rules how to mend what is reported."""
+        drafts = [self._drafts_of.get((finding.code, finding.location)) for finding in findings]
+        if all(draft is None or draft.fact is None for draft in drafts):
+            return findings
+        from gradlint.fix.asking import fixes
+
+        found = fixes(drafts, self._source.text, self._on_fix_crash)
+        return [replace(finding, fixes=each or finding.fixes) for finding, each in zip(findings, found, strict=True)]
+
+    def _on_fix_crash(self, draft: Draft, error: Exception) -> None:
+        self._crash(error, f"{draft.rule.code} failed to write a fix", draft.span)
 
     def _drafts(self, places: Places) -> list[Draft]:
         drafts: list[Draft] = []
@@ -301,13 +319,16 @@ class _Check:
     def _unused(self, comments: list[_Comment]) -> list[Finding]:
         if UNUSED_SUPPRESSION not in self._codes:
             return []
+        from gradlint.fix.comments import without
+
         found: list[Finding] = []
         for comment in comments:
             idle = comment.unused(self._codes)
             if idle:
                 codes = ", ".join(idle)
                 what = "the comment" if comment.is_all(idle) else f"{codes} from the comment"
-                found.append(self._own(UNUSED_SUPPRESSION, comment.suppression.location, codes=codes, what=what))
+                finding = self._own(UNUSED_SUPPRESSION, comment.suppression.location, codes=codes, what=what)
+                found.append(replace(finding, fixes=without(self._source.text, comment.suppression, idle)))
         return found
 
 
@@ -363,6 +384,13 @@ def _leave(comments: list[_Comment], findings: list[Finding]) -> list[Finding]:
                 suppression.used.add(findings[index].code)
                 silenced.add(index)
     return [finding for index, finding in enumerate(findings) if index not in silenced]
+
+
+def unsuppressed(findings: Sequence[Finding], text: str) -> list[Finding]:
+    """Return the findings in ``text`` that none of its comments silences."""
+    if not findings or not suppressions.marked(text.encode("utf-8", "surrogatepass")):
+        return list(findings)
+    return _leave([_Comment(suppression) for suppression in suppressions.scan(text)], list(findings))
 
 
 def _strength(finding: Finding) -> tuple[int, tuple[Evidence, ...]]:

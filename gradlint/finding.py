@@ -46,9 +46,36 @@ class Evidence:
     text: str
 
 
+class Safety(str, Enum):
+    """Whether a fix may be applied unasked: ``safe`` means that the code behaves as it says, or failed before."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Edit:
+    """Plain text that replaces a stretch of the file; an empty stretch is a place to insert it at.
+
+    A line feed in ``text`` stands for whatever ends the lines of the file.
+    """
+
+    location: Location
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A way to mend a mistake: all of ``edits``, or none. ``title`` says what they do, as a command."""
+
+    safety: Safety
+    title: str
+    edits: tuple[Edit, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mistake. ``message`` says what, ``evidence`` why, ``help`` what to do."""
+    """One mistake. ``message`` says what, ``evidence`` why, ``help`` what to do, ``fixes`` do it, the best first."""
 
     code: str
     name: str
@@ -59,6 +86,7 @@ class Finding:
     message: str
     help: str
     evidence: tuple[Evidence, ...] = field(default=())
+    fixes: tuple[Fix, ...] = field(default=())
 
     @property
     def sort_key(self) -> tuple[str, int, int, str, str]:

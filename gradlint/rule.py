@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Severity
 
 if TYPE_CHECKING:
     from gradlint.facts import Facts
+    from gradlint.fix import Source
     from gradlint.ir.events import Span
 
 Because = Sequence["tuple[Span, str]"]
@@ -18,7 +19,10 @@ Because = Sequence["tuple[Span, str]"]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A finding before the engine has turned byte spans into locations and applied the configuration."""
+    """A finding before the engine has turned byte spans into locations and applied the configuration.
+
+    ``fact`` is what the rule's `Rule.fix` is given, if the finding is reported at all.
+    """
 
     rule: Rule
     span: Span
@@ -26,6 +30,7 @@ class Draft:
     help: str
     certainty: Certainty
     because: tuple[tuple[Span, str], ...]
+    fact: object = None
 
 
 class Rule(ABC):
@@ -49,17 +54,28 @@ class Rule(ABC):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Yield what is wrong in one body, given all that is known about it."""
 
+    def fix(self, fact: Any, source: Source) -> Fix | None:
+        """Return how to mend what the finding made from ``fact`` is about.
+
+        None, or `gradlint.fix.NoFix` raised, says that there is no correct edit here. ``source`` is the whole file.
+        """
+        return None
+
     def finding(
         self,
         span: Span,
         because: Because = (),
         *,
+        fact: object = None,
         certainty: Certainty | None = None,
         message: str | None = None,
         help: str | None = None,  # noqa: A002 - the field's name in every output format
         **words: object,
     ) -> Draft:
-        """Make the draft of a finding at ``span``; ``words`` fill the templates, ``because`` is the evidence."""
+        """Make the draft of a finding at ``span``; ``words`` fill the templates, ``because`` is the evidence.
+
+        With ``fact`` the rule is asked for a fix.
+        """
         return Draft(
             rule=self,
             span=span,
@@ -67,6 +83,7 @@ class Rule(ABC):
             help=(help or self.help).format(**words),
             certainty=max(certainty or self.certainty, self.certainty, key=lambda c: c.rank),
             because=tuple(because),
+            fact=fact,
         )
 
 

@@ -108,8 +108,9 @@ A caller's mode is seen where the caller stands among the files that are linted 
 
 ## Fix safety
 
-A fix would move the computation out of the region, or narrow the region to the lines that need it. That turns gradient
-tracking on where it was off and changes memory use and results: it is never applied unasked.
+The fix turns the region in which the value was computed, a `with` block or a decorator of the same function, into one
+with gradients: it writes `enable_grad()` there. That changes memory use and results, so it is unsafe and never applied
+unasked. Where the region edits something in place, or a caller turns gradients off, there is no fix.
 
 ## Runtime check
 
@@ -124,11 +125,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Backward, Facts
+    from gradlint.fix import Source
 
 
 class BackwardWithoutGraph(Rule):
@@ -151,7 +154,12 @@ class BackwardWithoutGraph(Rule):
             yield self.finding(
                 backward.span,
                 because=(*target.because(), (backward.span, "backward here")),
+                fact=backward,
                 certainty=Certainty.CERTAIN if target.surely_off else Certainty.LIKELY,
                 call=backward.how,
                 target=target.name or "the value",
             )
+
+    def fix(self, fact: Backward, source: Source) -> Fix:
+        """Turn gradients on for the region in which the target was computed."""
+        return Fix(Safety.UNSAFE, "turn gradients on in this region", modes.recording(source, fact))

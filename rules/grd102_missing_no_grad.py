@@ -100,8 +100,9 @@ def saliency(model, image):
 
 ## Fix safety
 
-A fix would decorate the function with `@torch.no_grad()` or wrap the loop. A caller elsewhere that differentiates the
-result would break: it is never applied unasked.
+The fix puts the statement with the forward under `torch.no_grad()`. A caller elsewhere that differentiates the result
+would break: it is unsafe and never applied unasked. Where the statement computes something else that may be
+differentiated, such as `criterion(student(x), teacher(x).detach())`, there is no fix.
 
 ## Runtime check
 
@@ -116,11 +117,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, IdleForward
+    from gradlint.fix import Source
 
 
 class MissingNoGrad(Rule):
@@ -137,4 +140,10 @@ class MissingNoGrad(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report forwards that are clearly evaluation, run with gradients on, and that nothing differentiates."""
         for forward in facts.idle_forwards:
-            yield self.finding(forward.span, because=forward.because, call=forward.call, reason=forward.reason)
+            yield self.finding(
+                forward.span, because=forward.because, fact=forward, call=forward.call, reason=forward.reason
+            )
+
+    def fix(self, fact: IdleForward, source: Source) -> Fix:
+        """Run the statement with gradients off."""
+        return Fix(Safety.UNSAFE, "run it with gradients off", modes.guarded(source, fact.span))

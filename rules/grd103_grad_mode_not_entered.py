@@ -82,8 +82,9 @@ def mode_for(training):
 
 ## Fix safety
 
-A fix would put the rest of the block into a `with` statement. That turns gradient tracking off where it was on: code
-that relied on the missing guard, knowingly or not, behaves differently. It is never applied unasked.
+The fix puts the rest of the block into a `with` statement, or enters both contexts of `a() and b()`. That turns
+gradient tracking off where it was on: code that relied on the missing guard, knowingly or not, behaves differently. It
+is unsafe and never applied unasked. Where the rest of the block goes backward there is no fix.
 
 ## Runtime check
 
@@ -98,11 +99,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import ContextMisuse, Facts
+    from gradlint.fix import Source
 
 
 WORDS = {
@@ -128,4 +131,8 @@ class GradModeNotEntered(Rule):
         """Report gradient-mode objects that nothing can ever enter."""
         for misuse in facts.misuses:
             if misuse.form in WORDS:
-                yield self.finding(misuse.span, context=misuse.shown, what=WORDS[misuse.form])
+                yield self.finding(misuse.span, fact=misuse, context=misuse.shown, what=WORDS[misuse.form])
+
+    def fix(self, fact: ContextMisuse, source: Source) -> Fix:
+        """Enter the context: around the rest of the block, or beside the other one."""
+        return Fix(Safety.UNSAFE, f"enter `{fact.shown}`", modes.entered(source, fact))

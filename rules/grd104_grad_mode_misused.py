@@ -92,8 +92,9 @@ comes from outside is not reported.
 
 ## Fix safety
 
-A missing pair of parentheses, or `bool(...)` around the argument, can be added safely: the code as it stands raises on
-every run.
+The fix adds the missing pair of parentheses, drops a module given to `no_grad`, writes `True` or `False` for `1` or
+`0`, or puts `bool(...)` around a call. It is safe: the code as it stands raises on every run. Where more than one thing
+may be meant, as with a string or `no_grad(flag)`, there is no fix.
 
 ## Runtime check
 
@@ -108,11 +109,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import arguments
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import ContextMisuse, Facts
+    from gradlint.fix import Source
 
 
 WORDS = {
@@ -141,4 +144,14 @@ class GradModeMisused(Rule):
                 what = WORDS[misuse.form].format(detail=misuse.detail)
                 needs = misuse.context.endswith("set_grad_enabled") or "argument" in misuse.form
                 instead = f"{misuse.context}(True)` or `{misuse.context}(False)" if needs else f"{misuse.context}()"
-                yield self.finding(misuse.span, call=misuse.shown, what=what, instead=instead)
+                yield self.finding(misuse.span, fact=misuse, call=misuse.shown, what=what, instead=instead)
+
+    def fix(self, fact: ContextMisuse, source: Source) -> Fix | None:
+        """Call it, or give it what it takes, where only one thing can be meant."""
+        if fact.form == "uncalled":
+            return Fix(Safety.SAFE, "call it", arguments.called(source, fact))
+        if fact.form == "wraps":
+            return Fix(Safety.SAFE, "drop the argument", arguments.emptied(source, fact))
+        if fact.form == "argument":
+            return Fix(Safety.SAFE, "give it a bool", arguments.as_bool(source, fact))
+        return None

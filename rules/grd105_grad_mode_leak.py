@@ -136,8 +136,9 @@ def switch(model, training):
 
 ## Fix safety
 
-A fix would turn the statement and what follows it into a `with` block. Code after the call that lived on the leaked
-mode, such as an inference script without a guard of its own, would then track gradients: it is never applied unasked.
+The fix turns the statement, and the one in the same block that sets the mode back, into a `with` block; where nothing
+sets it back, the rest of the function becomes the block. Code after the call that lived on the leaked mode, such as an
+inference script without a guard of its own, then tracks gradients: it is unsafe and never applied unasked.
 
 ## Runtime check
 
@@ -155,11 +156,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, Leak
+    from gradlint.fix import Source
 
 
 class GradModeLeak(Rule):
@@ -178,9 +181,14 @@ class GradModeLeak(Rule):
         for leak in facts.leaks:
             yield self.finding(
                 leak.span,
+                fact=leak,
                 because=((leak.span, "set here"), (leak.left, f"still {leak.left_mode} here")),
                 call=leak.call,
                 mode=leak.left_mode,
                 where=leak.way,
                 context=leak.context,
             )
+
+    def fix(self, fact: Leak, source: Source) -> Fix:
+        """Turn the statement, and the one that sets the mode back, into a block."""
+        return Fix(Safety.UNSAFE, "use a `with` block", modes.scoped(source, fact))

@@ -97,8 +97,8 @@ unless it is defined next to its only use.
 
 ## Fix safety
 
-A fix would turn the block into a decorator, or move the `yield` out of it. The consumer's code would then run with
-gradients on: it is never applied unasked.
+The fix turns the block into a decorator where the generator consists of nothing else. The consumer's code then runs
+with gradients on: it is unsafe and never applied unasked.
 
 ## Runtime check
 
@@ -113,11 +113,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import decorators
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, Suspension
+    from gradlint.fix import Source
 
 
 class YieldInGradMode(Rule):
@@ -137,8 +139,13 @@ class YieldInGradMode(Rule):
             if suspension.kind.startswith("yield") and not facts.is_context_manager:
                 yield self.finding(
                     suspension.span,
+                    fact=suspension,
                     because=((suspension.entered, "mode set here"), (suspension.span, "suspended here")),
                     keyword=suspension.kind,
                     context=f"{suspension.context}()",
                     function=facts.name,
                 )
+
+    def fix(self, fact: Suspension, source: Source) -> Fix:
+        """Turn the block into a decorator, which sets the mode back at every `yield`."""
+        return Fix(Safety.UNSAFE, "decorate the generator instead", decorators.generator(source, fact))

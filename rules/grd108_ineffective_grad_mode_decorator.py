@@ -139,8 +139,9 @@ def normaliser(data):
 
 ## Fix safety
 
-A fix would move the decorator below the descriptor, or turn it into a `with` block in the body. Either switches
-gradients off where they were on: it is never applied unasked.
+The fix moves the decorator below the descriptor, turns it into a `with` block in the body of a coroutine that never
+waits, or puts one around the `yield` of a context manager. Each switches gradients off where they were on: it is unsafe
+and never applied unasked. Decorated classes and lazy results have no fix.
 
 ## Runtime check
 
@@ -155,11 +156,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import decorators
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Decoration, Facts
+    from gradlint.fix import Source
 
 
 WORDS = {
@@ -192,7 +195,12 @@ class IneffectiveGradModeDecorator(Rule):
             what, instead = WORDS[decoration.problem]
             yield self.finding(
                 decoration.span,
+                fact=decoration,
                 decorator=decoration.context,
                 what=what.format(subject=decoration.subject),
                 instead=instead.format(context=decoration.context),
             )
+
+    def fix(self, fact: Decoration, source: Source) -> Fix:
+        """Move the decorator to where it covers the code."""
+        return Fix(Safety.UNSAFE, "move it to where it covers the code", decorators.relocated(source, fact))

@@ -111,9 +111,8 @@ whose gradients are set to None before anything adds to them; both are reported 
 
 ## Fix safety
 
-A fix would replace `inference_mode` by `no_grad`, or move the statement out of the block. The first costs a little
-speed and keeps version counters; results inside the block stay the same. Since the block may be there to guard other
-code, neither is applied unasked.
+The fix writes `no_grad` for `inference_mode`. It costs a little speed and keeps version counters; results inside the
+block stay the same. Since the block may be there to guard other code, it is unsafe and never applied unasked.
 
 ## Runtime check
 
@@ -129,11 +128,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, InferenceUse
+    from gradlint.fix import Source
 
 
 class TrainingInInferenceMode(Rule):
@@ -150,6 +151,9 @@ class TrainingInInferenceMode(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report calls inside inference mode whose products training uses afterwards."""
         for use in facts.inference_uses:
-            yield self.finding(
-                use.span, because=(*use.modes.because(), (use.span, "used here")), call=use.call, what=use.what
-            )
+            because = (*use.modes.because(), (use.span, "used here"))
+            yield self.finding(use.span, because, fact=use, call=use.call, what=use.what)
+
+    def fix(self, fact: InferenceUse, source: Source) -> Fix:
+        """Turn the region into one without gradients."""
+        return Fix(Safety.UNSAFE, "use `no_grad` instead", modes.without_inference(source, fact))

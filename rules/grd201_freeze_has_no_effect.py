@@ -118,8 +118,11 @@ freezing the whole, or unfreezing in a later epoch, is how fine-tuning works and
 
 ## Fix safety
 
-A fix would write `requires_grad_(False)` on the module, or loop over its parameters. That does what the line says, and
-the line had no effect before; but training results change, which is the point.
+The fix calls `requires_grad_()` on the module, or sets the flag on the parameter instead of its alias. That does what
+the line says, and the line had no effect before: it is safe where the flag is a plain bool, although training results
+change, which is the point. To run over `named_parameters()` instead of `state_dict()` is unsafe: tied weights have one
+name there and two here. Of a freeze that a later line undoes it is not known which line is meant: there is no fix, and
+none where single modules are picked from `modules()`, since the method would reach the modules inside of them too.
 
 ## Runtime check
 
@@ -134,11 +137,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import freezing
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, LostFreeze
+    from gradlint.fix import Source
 
 
 REASONS = {
@@ -166,6 +171,7 @@ class FreezeHasNoEffect(Rule):
         for freeze in facts.lost_freezes:
             yield self.finding(
                 freeze.span,
+                fact=freeze,
                 because=freeze.because,
                 certainty=Certainty.LIKELY if freeze.form == "mode" else Certainty.CERTAIN,
                 written=freeze.written,
@@ -173,3 +179,9 @@ class FreezeHasNoEffect(Rule):
                 reason=REASONS[freeze.form],
                 flag=freeze.flag if isinstance(freeze.flag, bool) else "flag",
             )
+
+    def fix(self, fact: LostFreeze, source: Source) -> Fix:
+        """Set the flag of the parameters: the line had no effect before."""
+        known = isinstance(fact.flag, bool) and fact.form != "state_dict"
+        safety = Safety.SAFE if known else Safety.UNSAFE
+        return Fix(safety, "set the flag of the parameters", freezing.reaching(source, fact))

@@ -82,8 +82,9 @@ Misspelt keyword arguments (`torch.ones(3, require_grad=True)`) raise `TypeError
 
 ## Fix safety
 
-A fix would correct the name, or turn `==` into `=`. The statement had no effect before. Values that are not bools are
-not fixed: what was meant is not known.
+The fix corrects the name, turns `==` into `=`, or calls the method instead of assigning to it. The statement had no
+effect before: it is safe where the value is a plain bool, and unsafe on a computed tensor, whose flag torch may refuse
+to change. Values that are not bools are not fixed: what was meant is not known.
 
 ## Runtime check
 
@@ -99,11 +100,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import freezing
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, LostFreeze
+    from gradlint.fix import Source
 
 
 REASONS = {
@@ -130,8 +133,14 @@ class RequiresGradTypo(Rule):
         for write in facts.misspelt:
             yield self.finding(
                 write.span,
+                fact=write,
                 written=write.written,
                 reason=REASONS[write.form],
                 target=write.target or "tensor",
                 value=write.flag if isinstance(write.flag, bool) else "True or False",
             )
+
+    def fix(self, fact: LostFreeze, source: Source) -> Fix:
+        """Correct the name or the operator: the line had no effect before."""
+        safety = Safety.SAFE if isinstance(fact.flag, bool) and not fact.computed else Safety.UNSAFE
+        return Fix(safety, "set `requires_grad`", freezing.spelled(source, fact))

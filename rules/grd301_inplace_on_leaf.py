@@ -122,8 +122,9 @@ def clip_weights(model, bound):
 
 ## Fix safety
 
-A fix would wrap the edit in `torch.no_grad()`. For a weight update that is what was meant; where the edit was meant to
-be part of the differentiated computation it is wrong, so it is never applied unasked.
+The fix puts the edit under `torch.no_grad()`, or writes a total of losses as `total = total + loss`. For a weight
+update the first is what was meant; where the edit was meant to be part of the differentiated computation it is wrong,
+so it is unsafe and never applied unasked. Where the value of the edit is used there is no fix.
 
 ## Runtime check
 
@@ -138,11 +139,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import inplace
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Edit, Facts
+    from gradlint.fix import Source
 
 
 class InplaceOnLeaf(Rule):
@@ -161,4 +164,11 @@ class InplaceOnLeaf(Rule):
         for edit in facts.edits:
             if edit.writes_leaf and edit.modes.records:
                 because = ((edit.called, "a leaf is handed over here"),) if edit.called else ()
-                yield self.finding(edit.span, because, op=edit.op, target=edit.target.name or "the tensor")
+                target = edit.target.name or "the tensor"
+                yield self.finding(edit.span, because, fact=edit, op=edit.op, target=target)
+
+    def fix(self, fact: Edit, source: Source) -> Fix:
+        """Edit the leaf with gradients off; a total of losses is rather computed anew."""
+        if inplace.sums_up(source, fact):
+            return Fix(Safety.UNSAFE, "compute a new tensor", inplace.rebound(source, fact))
+        return Fix(Safety.UNSAFE, "edit it with gradients off", inplace.without_gradients(source, fact))

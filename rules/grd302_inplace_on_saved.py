@@ -125,8 +125,9 @@ reports them.
 
 ## Fix safety
 
-A fix would write the edit out of place. Values stay the same, memory use grows, and another name for the same tensor no
-longer sees the change: it is never applied unasked.
+The fix writes the edit out of place, or edits a clone. Values stay the same, memory use grows, and another name for the
+same tensor no longer sees the change: it is unsafe and never applied unasked. Where others certainly have to see the
+edit (a parameter, a view, an argument, an item of a list) there is no fix.
 
 ## Runtime check
 
@@ -142,11 +143,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import inplace
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Edit, Facts
+    from gradlint.fix import Source
 
 
 class InplaceOnSaved(Rule):
@@ -168,9 +171,14 @@ class InplaceOnSaved(Rule):
             saved = edit.saved[-1]
             yield self.finding(
                 edit.span,
+                fact=edit,
                 because=((saved.span, f"`{saved.op}` saves its {saved.role} here"), (edit.span, "edited here")),
                 certainty=Certainty.CERTAIN if edit.backwarded else Certainty.LIKELY,
                 op=edit.op,
                 target=edit.target.name or "the tensor",
                 saver=saved.op,
             )
+
+    def fix(self, fact: Edit, source: Source) -> Fix:
+        """Compute a new tensor under the same name."""
+        return Fix(Safety.UNSAFE, "write it out of place", inplace.out_of_place(source, fact))

@@ -116,8 +116,9 @@ Values stored *after* their backward keep less, and belong to another rule.
 
 ## Fix safety
 
-A fix would store `.detach()`. Where someone differentiates the stored values later, in code that is not in sight,
-their gradients would be gone: it is never applied unasked.
+The fix stores `.detach()`, or puts the forward under `torch.no_grad()` where the stored value may be no tensor. Where
+someone differentiates the stored values later, in code that is not in sight, their gradients would be gone: it is
+unsafe and never applied unasked.
 
 ## Runtime check
 
@@ -133,11 +134,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import first, modes, storing
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, KeptGraph
+    from gradlint.fix import Source
 
 
 class GraphKeptWithoutBackward(Rule):
@@ -154,4 +157,11 @@ class GraphKeptWithoutBackward(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report stores, across iterations, of tracked values that no backward reaches."""
         for kept in facts.kept_graphs:
-            yield self.finding(kept.span, because=kept.because, store=kept.store, target=kept.target)
+            yield self.finding(kept.span, because=kept.because, fact=kept, store=kept.store, target=kept.target)
+
+    def fix(self, fact: KeptGraph, source: Source) -> Fix:
+        """Store it detached; what may be no tensor, or is computed from itself, is rather made with gradients off."""
+        detached = ("store it detached", lambda: storing.detached(source, fact))
+        guarded = ("run the forward with gradients off", lambda: modes.guarded(source, fact.because[0][0]))
+        ways = [guarded, detached] if storing.grows_by_assignment(source, fact) else [detached, guarded]
+        return first(Safety.UNSAFE, *ways)

@@ -130,8 +130,9 @@ Which parameters an optimizer owns is known only where it is built from them wit
 
 ## Fix safety
 
-A fix would put `zero_grad()` at the head of the loop body. It changes the results of training, and where gradients were
-accumulated on purpose it is wrong: it is never applied unasked.
+The fix puts `zero_grad()` in front of the backward, if the step is in the same block and no other backward comes before
+it. It changes the results of training, and where gradients were accumulated on purpose it is wrong: it is unsafe and
+never applied unasked.
 
 ## Runtime check
 
@@ -148,11 +149,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import stepping
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, Uncleared
+    from gradlint.fix import Source
 
 
 class MissingZeroGrad(Rule):
@@ -171,9 +174,14 @@ class MissingZeroGrad(Rule):
         for fact in facts.uncleared:
             yield self.finding(
                 fact.span,
+                fact=fact,
                 because=fact.because,
                 call=fact.call,
                 step=fact.step,
                 source=fact.source,
                 optimizer=fact.optimizer,
             )
+
+    def fix(self, fact: Uncleared, source: Source) -> Fix:
+        """Clear the gradients in front of the backward."""
+        return Fix(Safety.UNSAFE, f"call `{fact.optimizer}.zero_grad()` first", stepping.cleared(source, fact))

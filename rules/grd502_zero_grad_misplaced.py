@@ -115,8 +115,8 @@ A conditional step is taken for an accumulation only where the condition counts 
 
 ## Fix safety
 
-A fix would move the call in front of the backward, into the branch of the step, or into the closure. It changes the
-results of training: it is never applied unasked.
+The fix moves the call in front of the backward, behind the step, or into the closure. It changes the results of
+training: it is unsafe and never applied unasked.
 
 ## Runtime check
 
@@ -133,11 +133,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Certainty, Severity
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import stepping
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Facts, Wiped
+    from gradlint.fix import Source
 
 
 MESSAGES = {"closure": "`{call}` clears once, but `{step}` runs its closure many times and adds up what it computes"}
@@ -164,5 +166,9 @@ class ZeroGradMisplaced(Rule):
             message = MESSAGES.get(fact.form)
             help_ = HELPS.get(fact.form)
             yield self.finding(
-                fact.span, because=fact.because, message=message, help=help_, call=fact.call, step=fact.step
+                fact.span, fact.because, fact=fact, message=message, help=help_, call=fact.call, step=fact.step
             )
+
+    def fix(self, fact: Wiped, source: Source) -> Fix:
+        """Clear before the backward, behind the step, or inside the closure."""
+        return Fix(Safety.UNSAFE, f"move `{fact.call}`", stepping.moved(source, fact))

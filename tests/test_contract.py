@@ -17,7 +17,8 @@ from gradlint.testing.fixtures import functions
 
 ROOT = Path(__file__).resolve().parent.parent
 RULES = [rule for rule in all_rules() if not rule.code.startswith("GRD0")]
-MAY_IMPORT = {"gradlint.rule", "gradlint.facts", "gradlint.finding", "typing", "collections.abc", "__future__"}
+OURS = {"gradlint.rule", "gradlint.facts", "gradlint.finding", "gradlint.fix"}
+MAY_IMPORT = OURS | {"typing", "collections.abc", "__future__"}
 LONGEST_CHECK = 30
 
 

@@ -152,7 +152,15 @@ def misspelt(program: Program, run: Run) -> Iterator[LostFreeze]:
             written = f"{write.target.name}.{write.name} {operator} ..."
             if write.called:
                 written = f"{write.target.name}.{write.name}(...)"
-            yield LostFreeze(write.span, form, write.target.name, written, flag=write.value.constant)
+            yield LostFreeze(
+                write.span,
+                form,
+                write.target.name,
+                written,
+                flag=write.value.constant,
+                is_tensor=is_tensor(program, write.target),
+                computed=write.target.computed and not write.target.cut,
+            )
 
 
 def spelling_form(program: Program, write: AttributeWrite) -> str | None:

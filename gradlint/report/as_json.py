@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 from gradlint.engine import Result
-from gradlint.finding import Evidence, Finding, Location
+from gradlint.finding import Evidence, Finding, Fix, Location
 
 VERSION = 1
 
@@ -17,7 +17,7 @@ def document(result: Result) -> str:
     return json.dumps(
         {
             "version": VERSION,
-            "findings": [_finding(finding) for finding in result.findings],
+            "findings": [as_object(finding) for finding in result.findings],
             "summary": {
                 "files": result.files,
                 "findings": len(result.findings),
@@ -29,7 +29,8 @@ def document(result: Result) -> str:
     )
 
 
-def _finding(finding: Finding) -> dict[str, object]:
+def as_object(finding: Finding) -> dict[str, object]:
+    """Return the fields of a finding."""
     return {
         "code": finding.code,
         "name": finding.name,
@@ -40,12 +41,17 @@ def _finding(finding: Finding) -> dict[str, object]:
         "message": finding.message,
         "help": finding.help,
         "evidence": [_evidence(step) for step in finding.evidence],
-        "fixes": [],
+        "fixes": [_fix(fix) for fix in finding.fixes],
     }
 
 
 def _evidence(step: Evidence) -> dict[str, object]:
     return {"path": step.path, **_location(step.location), "text": step.text}
+
+
+def _fix(fix: Fix) -> dict[str, object]:
+    edits = [{**_location(edit.location), "text": edit.text} for edit in fix.edits]
+    return {"safety": fix.safety.value, "title": fix.title, "edits": edits}
 
 
 def _location(place: Location) -> dict[str, int]:

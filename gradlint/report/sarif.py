@@ -14,7 +14,7 @@ import gradlint
 from gradlint import registry
 from gradlint.engine import Result
 from gradlint.filecheck import FAILURES
-from gradlint.finding import Evidence, Finding, Location, Severity
+from gradlint.finding import Edit, Evidence, Finding, Location, Severity
 from gradlint.report.sanitise import sarif_text
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -24,16 +24,29 @@ _Object = dict[str, object]
 
 
 def document(result: Result) -> str:
-    """Return the result as SARIF. What was not analysed is a notification of the tool and not a result."""
+    """Return the result as SARIF."""
+    return log(run(result))
+
+
+def log(run: _Object) -> str:
+    """Return the SARIF log that holds nothing but ``run``."""
+    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+
+
+def run(result: Result) -> _Object:
+    """Return the run of a result: what was not analysed is a notification of the tool and not a result.
+
+    The run's ``results`` are in the order of the findings. A code that is no rule's is described by its finding.
+    """
     findings = [finding for finding in result.findings if finding.code not in FAILURES]
     failures = [finding for finding in result.findings if finding.code in FAILURES]
-    run: _Object = {
+    return {
         "tool": {
             "driver": {
                 "name": "gradlint",
                 "version": gradlint.__version__,
-                "rules": [_descriptor(code) for code in sorted({finding.code for finding in findings})],
-                "notifications": [_descriptor(code) for code in sorted({failure.code for failure in failures})],
+                "rules": _descriptors(findings),
+                "notifications": _descriptors(failures),
             }
         },
         "columnKind": "unicodeCodePoints",
@@ -46,7 +59,6 @@ def document(result: Result) -> str:
         ],
         "results": _results(findings, result),
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
 
 
 def _results(findings: Iterable[Finding], result: Result) -> list[_Object]:
@@ -86,7 +98,22 @@ def _result(finding: Finding, index: int, fingerprint: str) -> _Object:
         steps = [step for step in finding.evidence if (step.path, step.location) != (last.path, last.location)]
         flow = [{"location": _location(step.path, step.location, step.text)} for step in [*steps, last]]
         result["codeFlows"] = [{"threadFlows": [{"locations": flow}]}]
+    if finding.fixes:
+        artifact = _artifact(finding.path)
+        result["fixes"] = [
+            {
+                "description": {"text": sarif_text(f"{fix.title} ({fix.safety.value})")},
+                "artifactChanges": [
+                    {"artifactLocation": artifact, "replacements": [_replacement(edit) for edit in fix.edits]}
+                ],
+            }
+            for fix in finding.fixes
+        ]
     return result
+
+
+def _replacement(edit: Edit) -> _Object:
+    return {"deletedRegion": _region(edit.location), "insertedContent": {"text": edit.text}}
 
 
 def _notification(failure: Finding) -> _Object:
@@ -98,11 +125,19 @@ def _notification(failure: Finding) -> _Object:
     }
 
 
-def _descriptor(code: str) -> _Object:
-    rule = registry.rule(code)
+def _descriptors(findings: Iterable[Finding]) -> list[_Object]:
+    first = {finding.code: finding for finding in reversed(list(findings))}
+    return [_descriptor(first[code]) for code in sorted(first)]
+
+
+def _descriptor(finding: Finding) -> _Object:
+    try:
+        rule = registry.rule(finding.code)
+    except registry.UnknownRule:
+        return {"id": finding.code, "name": _pascal(finding.name), "shortDescription": {"text": _pascal(finding.name)}}
     return {
         "id": rule.code,
-        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "name": _pascal(rule.name),
         "shortDescription": {"text": sarif_text(registry.summary(rule))},
         "help": {"text": registry.page(rule), "markdown": registry.page(rule)},
         "defaultConfiguration": {"level": _LEVELS[rule.severity]},
@@ -110,19 +145,27 @@ def _descriptor(code: str) -> _Object:
     }
 
 
+def _pascal(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
+
+
 def _location(path: str, place: Location, words: str = "") -> _Object:
     location: _Object = {
         "physicalLocation": {
             "artifactLocation": _artifact(path),
-            "region": {
-                "startLine": place.line,
-                "startColumn": place.column,
-                "endLine": place.end_line,
-                "endColumn": place.end_column,
-            },
+            "region": _region(place),
         }
     }
     return {**location, "message": {"text": sarif_text(words)}} if words else location
+
+
+def _region(place: Location) -> _Object:
+    return {
+        "startLine": place.line,
+        "startColumn": place.column,
+        "endLine": place.end_line,
+        "endColumn": place.end_column,
+    }
 
 
 def _artifact(path: str) -> _Object:

@@ -23,6 +23,13 @@ STYLES = {
     "clean": "green",
     "summary": "bold",
     "count": "bold",
+    "run": "bold cyan",
+    "note": "bold blue",
+    "CONFIRMED": "bold red",
+    "OBSERVED": "bold magenta",
+    "INCONCLUSIVE": "bold yellow",
+    "REFUTED": "bold green",
+    "NOT REACHED": "dim",
 }
 """How each role of text looks in colour."""
 

@@ -41,6 +41,11 @@ class Lines:
             return start
         return Location(line, start.column, line, start.column + 1)
 
+    def point(self, location: Location) -> tuple[int, int]:
+        """Return where ``location`` starts as syntax trees have it: the line, and the column in bytes from 0."""
+        before = self._text(location.line)[: location.column - 1]
+        return location.line, len(before.encode())
+
     def excerpt(self, location: Location) -> Excerpt:
         """Return the first line of ``location``, or a window of it if it is endless."""
         text = self._text(location.line)

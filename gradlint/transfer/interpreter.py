@@ -271,7 +271,8 @@ class Interpreter:
         # Which of several objects the target is may hang on the path that saved one of them: all must be saved.
         saved = frozenset().union(*kept) if all(kept) else frozenset()
         ordered = tuple(sorted(saved, key=lambda s: s.span))
-        self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered))
+        alias = any(self.state.roots(atom) != {atom} for atom in target)
+        self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered, alias=alias))
         self.program.derives(self, event, target, others)
         if not self.state.modes & grad_mode.RECORDS:
             return

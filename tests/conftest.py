@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+_ON = {"cpu": (), "cuda": (pytest.mark.gpu,)}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,3 +47,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
         return None
     text = collection_path.read_text(encoding="utf-8")
     return True if re.search(r"^pytestmark\b.*\bmark\.torch\b", text, re.MULTILINE) else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests of torch that take a ``device`` on each one there is; without a GPU its variants do not exist."""
+    if "device" in metafunc.fixturenames and metafunc.definition.get_closest_marker("torch"):
+        names = _devices(metafunc.config)
+        metafunc.parametrize("device", [pytest.param(each, marks=_ON[each]) for each in names])
+
+
+def _devices(config: pytest.Config) -> list[str]:
+    if config.getoption("markexpr") == "not torch":
+        return ["cpu"]  # deselected anyway, and torch may not be there
+    from gradlint.runtime.devices import available
+
+    return available()

@@ -65,4 +65,5 @@ def test_dependencies_are_those_imported() -> None:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 imported.add((node.module or "").partition(".")[0])
-    assert imported - sys.stdlib_module_names - {"gradlint", "torch", "tomllib"} == declared
+    there_if_needed = {"torch", "numpy", "pytest"}  # numpy comes with torch, and pytest loads its plugin itself
+    assert imported - sys.stdlib_module_names - {"gradlint", "tomllib"} - there_if_needed == declared

@@ -13,17 +13,15 @@ from gradlint.testing import (
     Expectation,
     ExpectationError,
     PageError,
-    check_claim,
     check_page,
-    check_page_claim,
     compare,
+    page_claim,
     parse_claims,
     parse_expectations,
     parse_page,
     snapshot,
 )
-from gradlint.testing.arguments import NAMES, arguments_for
-from gradlint.testing.truth import parse_claim
+from gradlint.testing.torch_claims import parse_claim
 
 
 def found(line: int, code: str = "GRD101", message: str = "no graph") -> Finding:
@@ -135,81 +133,6 @@ def test_misplaced_claims_are_errors(text: str) -> None:
         parse_claims(text)
 
 
-# -- running -----------------------------------------------------------------------------------------------
-
-LEAK = "import torch\nkept = []\ndef f_bad(model, x):\n    {leak}\n    return model(x)\n"
-
-
-def outcome(text: str, claim: str, name: str = "f_bad") -> str | None:
-    return check_claim(text, "fixture.py", name, parse_claim(claim, "test"))
-
-
-@pytest.mark.torch
-def test_true_claims_hold_and_false_ones_do_not() -> None:
-    text = "def f_bad(x):\n    x.sum().backward()\n"
-    assert outcome(text, 'raises RuntimeError "does not require grad"') is None
-    assert outcome(text, "raises Exception") is None
-    assert "raised RuntimeError: element 0" in str(outcome(text, "ok"))
-    assert "raised RuntimeError" in str(outcome(text, 'raises RuntimeError "other words"'))
-    assert "raised RuntimeError" in str(outcome(text, "raises ValueError"))
-    assert "raised RuntimeError" in str(outcome(text, "shows True"))
-    assert "raised nothing" in str(outcome("def f_bad(): ...\n", "raises RuntimeError"))
-
-
-@pytest.mark.torch
-def test_expressions_see_arguments_and_result() -> None:
-    text = "def f_ok(model, optimizer, y, target):\n    return model\n"
-    same = "result is model and y is target and optimizer.param_groups[0]['params'][0] is model[0].weight"
-    assert outcome(text, f"shows {same} and torch.is_grad_enabled()", "f_ok") is None
-    assert "the expression is False" in str(outcome(text, "shows result is None", "f_ok"))
-
-
-@pytest.mark.torch
-@pytest.mark.parametrize(
-    ("leak", "shown"),
-    [
-        ("torch.set_grad_enabled(False)", "not torch.is_grad_enabled()"),
-        ("kept.append(torch.inference_mode()); kept[0].__enter__()", "torch.is_inference_mode_enabled()"),
-        ("torch.set_default_dtype(torch.float64)", "torch.get_default_dtype() is torch.float64"),
-        ("torch.autograd.set_detect_anomaly(True)", "torch.is_anomaly_enabled()"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
-def test_leaks_are_seen_and_stay_in_their_run(leak: str, shown: str) -> None:
-    text = LEAK.format(leak=leak.replace("; ", "\n    ")).replace("return model(x)", "return None")
-    assert outcome(text, f"shows {shown}") is None
-    assert outcome("def f_ok(): ...\n", f"shows not ({shown})", "f_ok") is None
-    import torch
-
-    assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-
-
-@pytest.mark.torch
-def test_coroutines_are_run() -> None:
-    assert outcome("async def f_ok(x):\n    return x\n", "shows result is x", "f_ok") is None
-
-
-@pytest.mark.torch
-def test_runs_repeat_exactly() -> None:
-    assert outcome("first = []\ndef f_ok(x):\n    return float(x[0, 0])\n", "shows abs(result) > 0", "f_ok") is None
-    import torch
-
-    torch.manual_seed(0)
-    wanted = arguments_for(lambda x: None)
-    torch.manual_seed(0)
-    assert torch.equal(wanted["x"], arguments_for(lambda x: None)["x"])
-
-
-@pytest.mark.torch
-def test_every_name_has_a_value() -> None:
-    from gradlint.testing.arguments import _fresh
-
-    assert sorted(_fresh()) == sorted(NAMES)
-    with pytest.raises(LookupError, match="no argument is called nonsense"):
-        arguments_for(lambda nonsense: None)
-    assert list(arguments_for(lambda x, *more, nonsense=1, **rest: None)) == ["x"]
-
-
 # -- pages -------------------------------------------------------------------------------------------------
 
 PAGE = """Something is wrong.
@@ -289,27 +212,11 @@ def test_pages_are_linted_strictly() -> None:
     assert "no line that ends in" in check_page(silent, "GRD101", lambda *_: [])[0]
 
 
-@pytest.mark.torch
-def test_runtime_checks_tell_bad_from_good() -> None:
-    assert check_page_claim(parse_page(PAGE), "GRD101") == []
-    always = parse_page(PAGE.replace("not y.requires_grad", "True"))
-    assert check_page_claim(always, "GRD101") == ["the good code was not to shows True, but: the expression is True"]
-    never = parse_page(PAGE.replace("not y.requires_grad", "False"))
-    assert check_page_claim(never, "GRD101") == ["the example was to shows False, but: the expression is False"]
-    broken = parse_page(PAGE.replace("y = f", "y = undefined"))
-    assert len(check_page_claim(broken, "GRD101")) == 2
+def test_runtime_checks_are_read() -> None:
+    claim, check = page_claim(parse_page(PAGE))
+    assert claim == Claim("shows", "not y.requires_grad")
+    assert check.startswith("# shows: not y.requires_grad\ny = f(")
     with pytest.raises(ClaimError, match="first line"):
-        check_page_claim(parse_page(PAGE.replace("# shows", "# says")), "GRD101")
+        page_claim(parse_page(PAGE.replace("# shows", "# says")))
     with pytest.raises(ClaimError, match="no python block"):
-        check_page_claim(parse_page(PAGE[: PAGE.rindex("```python")] + "None.\n"), "GRD101")
-
-
-@pytest.mark.torch
-def test_runtime_checks_know_exceptions_and_warnings() -> None:
-    call = "y = f(torch.ones(1, requires_grad=True))"
-    raises = PAGE.replace("# shows: not y.requires_grad", '# raises: RuntimeError "does not require grad"')
-    assert check_page_claim(parse_page(raises.replace(call, f"{call}\ny.backward()")), "GRD101") == []
-    warns = PAGE.replace("# shows: not y.requires_grad", '# warns: UserWarning "off"')
-    warning = f'import warnings\n{call}\nif not y.requires_grad:\n    warnings.warn("gradients off")'
-    assert check_page_claim(parse_page(warns.replace(call, warning)), "GRD101") == []
-    assert len(check_page_claim(parse_page(warns), "GRD101")) == 1
+        page_claim(parse_page(PAGE[: PAGE.rindex("```python")] + "None.\n"))

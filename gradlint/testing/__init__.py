@@ -3,7 +3,7 @@
 A rule has two kinds of evidence, and both are executed. Its *fixtures* are files of real-looking code whose
 comments say what must be found (`gradlint.testing.expectations`, `gradlint.testing.fixtures`). Its *page*, the
 docstring of its module, holds examples that are linted (`gradlint.testing.pages`). What both claim about torch
-is run on torch (`gradlint.testing.truth`), which is imported only then.
+is read by `gradlint.testing.torch_claims` and run by `gradlint.runtime.truth`; nothing in here needs torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from gradlint.testing.expectations import Expectation, ExpectationError, compare, parse_expectations
 from gradlint.testing.fixtures import check_fixture, snapshot
 from gradlint.testing.pages import Block, Page, PageError, check_page, parse_page
-from gradlint.testing.truth import Claim, ClaimError, check_claim, check_page_claim, parse_claims
+from gradlint.testing.torch_claims import Claim, ClaimError, page_claim, parse_claims
 
 __all__ = [
     "Block",
@@ -21,11 +21,10 @@ __all__ = [
     "ExpectationError",
     "Page",
     "PageError",
-    "check_claim",
     "check_fixture",
     "check_page",
-    "check_page_claim",
     "compare",
+    "page_claim",
     "parse_claims",
     "parse_expectations",
     "parse_page",

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import nn
+
 _BODIES = ("generator", "encoder", "decoder", "backbone", "teacher", "student", "actor")
 _HEADS = ("discriminator", "head", "critic")
 _LOADERS = ("loader", "train_loader", "val_loader", "test_loader", "dataloader")
@@ -40,9 +43,6 @@ def arguments_for(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def _fresh() -> dict[str, Any]:
-    import torch
-    from torch import nn
-
     def perceptron(outputs: int) -> nn.Sequential:
         return nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, outputs))
 

@@ -1,0 +1,1 @@
+"""Two variants of a step, run from the same state and compared."""

@@ -1,0 +1,71 @@
+"""``verify()``: what a run says about each finding.
+
+Every rule has a claim, a small function registered under its code, which looks for the rows of the recording that
+belong to the finding's place and decides. A claim refutes only on evidence of the contrary: that nothing was seen is
+no such evidence. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from gradlint.finding import Finding
+from gradlint.runtime.claims import decorators, graphs, modes, optimizers, saved, tensors
+from gradlint.runtime.claims.question import Answer, Claim, Question, not_reached, undecided
+from gradlint.runtime.recording import Recording, at
+from gradlint.runtime.sources import absolute
+from gradlint.runtime.verdict import Verdict, Verified
+
+CLAIMS: dict[str, Claim] = {
+    **decorators.CLAIMS,
+    **graphs.CLAIMS,
+    **modes.CLAIMS,
+    **optimizers.CLAIMS,
+    **saved.CLAIMS,
+    **tensors.CLAIMS,
+}
+"""The claim of each rule, by code."""
+
+
+def verify(
+    findings: Sequence[Finding], recording: Recording, reached: Callable[[Finding], int | None]
+) -> list[Verified]:
+    """Return the verdict of each finding, in their order.
+
+    ``reached`` tells how often the statement at a finding began to run; None means that nobody counted.
+    """
+    return [_verified(finding, recording, reached) for finding in findings]
+
+
+def _verified(finding: Finding, recording: Recording, reached: Callable[[Finding], int | None]) -> Verified:
+    question = Question(finding, absolute(finding.path), recording, reached(finding), reached)
+    answer = _answer(question)
+    return Verified(finding, answer.verdict, answer.figures, _hits(question))
+
+
+def _answer(question: Question) -> Answer:
+    claim = CLAIMS.get(question.finding.code, _no_claim)
+    answer = claim(question)
+    if answer.verdict is Verdict.CONFIRMED:
+        return answer
+    compiled = question.compiled()
+    if compiled is not None:
+        return undecided(f"ran compiled, as `{compiled}`: what happens inside is not recorded")
+    if answer.verdict is not Verdict.INCONCLUSIVE:
+        return answer
+    if question.hits == 0:
+        return not_reached()
+    if question.hits is None and not at(question.recording.rows(), question.path, question.span):
+        return undecided("it is not known whether this ran: nobody counted, and nothing was recorded here")
+    return answer
+
+
+def _no_claim(question: Question) -> Answer:
+    return undecided(f"{question.ran}; there is no runtime claim for this rule")
+
+
+def _hits(question: Question) -> int:
+    """Return how often the finding's statement ran; by its rows, if nobody counted."""
+    if question.hits is not None:
+        return question.hits
+    return max((row.count for row in question.at(question.recording.rows())), default=0)

@@ -1,0 +1,255 @@
+"""The truth of the join: what runs of the fixtures say about the findings in them, and about nothing else."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from gradlint.finding import Certainty, Finding
+from gradlint.runtime.arguments import arguments_for
+from gradlint.runtime.claims import verify
+from gradlint.runtime.observations import observe
+from gradlint.runtime.recorder import record
+from gradlint.runtime.recording import Recording
+from gradlint.runtime.truth import Outcome, run_apart
+from gradlint.runtime.verdict import Verdict, Verified
+from gradlint.runtime.verify import probes
+from gradlint.testing import parse_claims
+from gradlint.testing.fixtures import first_line, lint
+from gradlint.testing.torch_claims import Claim
+
+pytestmark = pytest.mark.torch
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+FILES = sorted(FIXTURES.glob("GRD[1-9]*/*.py"))
+
+NO, MAYBE = Verdict.NOT_REACHED, Verdict.INCONCLUSIVE
+
+UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
+    "GRD103/other_contexts:detect_anomaly_bad:autograd.detect_anomaly": (MAYBE, "only gradient modes are watched"),
+    "GRD103/other_contexts:autocast_bad:torch.autocast": (MAYBE, "only gradient modes are watched"),
+    "GRD106/generators:exit_stack_bad:yield w": (MAYBE, "whoever holds the stack may leave the mode in time"),
+    "GRD108/classes:without_parentheses_bad:inference_mode": (NO, "the class has only `__init__`, which is covered"),
+    "GRD108/classes:over_dataclass_bad:torch.no_grad": (NO, "the class has no methods of its own"),
+    "GRD108/descriptors:total:torch.no_grad": (NO, "the property is a method now, which nobody calls"),
+    "GRD108/descriptors:mean:inference_mode": (NO, "the property is a method now, which nobody calls"),
+    "GRD108/lazy_results:mapped:inference_mode": (NO, "`map` makes its calls from where it is consumed"),
+    "GRD114/optimisation:whole_loop_bad:optimizer.step": (NO, "the backward before it raised"),
+    "GRD201/module_loops:freeze_head:child.requires_grad": (NO, "no case calls it"),
+    "GRD202/misspelt:flat_buffer_bad:flat.requres_grad": (MAYBE, "the tensor did not require grad anyway"),
+    "GRD301/handed_over:fill_positions:out[:, 1::2]": (NO, "the line before it raised"),
+    "GRD301/in_modules:__init__:self.bias.zero_": (NO, "the line before it raised"),
+    "GRD501/plain_loops:accumulation_never_cleared_bad:loss.backward": (MAYBE, "only one step is taken"),
+    "GRD501/several_optimizers:cleared_before_the_other_player_bad:d_loss.backward": (
+        MAYBE,
+        "the gradients that it adds to were not used by a step yet: two losses may be meant to add up",
+    ),
+    "GRD502/accumulation_and_closures:lbfgs_outside_closure_bad:optimizer.zero_grad": (
+        MAYBE,
+        "a closure may add up on purpose",
+    ),
+    "GRD502/accumulation_and_closures:lbfgs_outside_closure_loop_bad:optimizer.zero_grad": (
+        MAYBE,
+        "a closure may add up on purpose",
+    ),
+}
+"""Findings that a run of their function does not confirm, by file, function and source, and why not."""
+
+SHOWN: dict[str, str] = {}
+"""Functions called ok whose run shows something all the same, by file and function, and why that is right."""
+
+PRIORITY = (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE, Verdict.NOT_REACHED)
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """A file with its findings, compiled so that the statements of findings are counted."""
+
+    path: Path
+    findings: tuple[Finding, ...]
+    claims: dict[str, Claim]
+    code: CodeType
+    probes: dict[Finding, int | None]
+    defined: tuple[tuple[int, int, str], ...]
+
+    def owner(self, finding: Finding) -> str:
+        """Return the innermost function that the finding lies in."""
+        line = finding.location.line
+        around = [(end - start, name) for start, end, name in self.defined if start <= line <= end]
+        return min(around, default=(0, "module"))[1]
+
+    def case(self, finding: Finding) -> str | None:
+        """Return the case that the finding lies in; None for a helper of cases."""
+        line = finding.location.line
+        around = {name for start, end, name in self.defined if start <= line <= end}
+        return next((name for name in self.claims if name in around), None)
+
+
+@cache
+def fixture(path: Path) -> Fixture:
+    text = path.read_text(encoding="utf-8")
+    lines = text.split("\n")
+    findings = tuple(lint(text, str(path)))
+    points = {}
+    for finding in findings:
+        place = finding.location
+        points[finding] = (place.line, len(lines[place.line - 1][: place.column - 1].encode()))
+    tree = ast.parse(text)
+    numbers = probes.insert(tree, points.values())
+    defined = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return Fixture(
+        path,
+        findings,
+        parse_claims(text),
+        compile(tree, str(path), "exec", dont_inherit=True),
+        {finding: numbers.get(point) for finding, point in points.items()},
+        tuple((first_line(node), node.end_lineno or node.lineno, node.name) for node in defined),
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one case did, what was said of the file's findings after it, and what was observed."""
+
+    case: str
+    outcome: Outcome
+    verified: list[Verified]
+    observed: list[Verified]
+
+
+@cache
+def runs(path: Path) -> list[Run]:
+    """Run every case of a file, each recorded on its own."""
+    file = fixture(path)
+    return [_run(file, name) for name, claim in file.claims.items() if claim.kind != "not run"]
+
+
+def _run(file: Fixture, name: str) -> Run:
+    recordings: list[Recording] = []
+    numbers = {number for number in file.probes.values() if number is not None}
+    before = {number: probes.hits(number) for number in numbers}
+
+    def body(outcome: Outcome) -> None:
+        with _module(file) as module, _users_of_the_mode(file.path):
+            function: Callable[..., Any] = getattr(module, name)
+            arguments = arguments_for(function)
+            with record(level=3) as recording:
+                recordings.append(recording)
+                result = function(**arguments)
+                if inspect.iscoroutine(result):
+                    result = asyncio.run(result)
+                if file.claims[name].kind == "shows":
+                    names = {**vars(module), "torch": torch, **arguments, "result": result}
+                    outcome.shown = bool(eval(file.claims[name].subject, names))
+
+    outcome = run_apart(body)
+    hits = {number: probes.hits(number) - before[number] for number in numbers}
+
+    def reached(finding: Finding) -> int | None:
+        number = file.probes.get(finding)
+        return None if number is None else hits[number]
+
+    return Run(name, outcome, verify(file.findings, recordings[0], reached), observe(recordings[0]))
+
+
+@contextmanager
+def _module(file: Fixture) -> Iterator[ModuleType]:
+    module = ModuleType("gradlint_fixture_run")
+    module.__file__ = str(file.path)
+    sys.modules[module.__name__] = module
+    try:
+        exec(file.code, vars(module))
+        yield module
+    finally:
+        del sys.modules[module.__name__]
+
+
+@contextmanager
+def _users_of_the_mode(path: Path) -> Iterator[None]:
+    """Let code of the fixture that asks for the mode call a module first: it stands for code that depends on it."""
+    model, x = torch.nn.Linear(1, 1).requires_grad_(False), torch.ones(1)
+    asked = {name: getattr(torch, name) for name in ("is_grad_enabled", "is_inference_mode_enabled")}
+
+    def asking(ask: Callable[[], bool]) -> Callable[[], bool]:
+        def ask_and_use() -> bool:
+            if sys._getframe(1).f_code.co_filename in (str(path), "<string>"):
+                model(x)
+            return ask()
+
+        return ask_and_use
+
+    for name, ask in asked.items():
+        setattr(torch, name, asking(ask))
+    try:
+        yield
+    finally:
+        for name, ask in asked.items():
+            setattr(torch, name, ask)
+
+
+def key(path: Path, function: str) -> str:
+    return f"{path.parent.name}/{path.stem}:{function}"
+
+
+def key_of(file: Fixture, finding: Finding) -> str:
+    line = file.path.read_text(encoding="utf-8").split("\n")[finding.location.line - 1]
+    source = re.split(r"\(| [*=]|  #", line[finding.location.column - 1 :])[0]
+    return f"{key(file.path, file.owner(finding))}:{source}"
+
+
+def verdicts(path: Path) -> Iterator[tuple[Finding, Verified]]:
+    """Yield the verdict of each finding: of its own case, or the best that a bad case gives to a helper."""
+    file = fixture(path)
+    for index, finding in enumerate(file.findings):
+        case = file.case(finding)
+        told = [run.verified[index] for run in runs(path) if (run.case == case if case else run.case.endswith("_bad"))]
+        if told:
+            yield finding, min(told, key=lambda verified: PRIORITY.index(verified.verdict))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_recording_changes_nothing(path: Path) -> None:
+    claims = fixture(path).claims
+    wrong = [f"{run.case}: {run.outcome}" for run in runs(path) if not run.outcome.holds(claims[run.case])]
+    assert "\n".join(wrong) == ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_runs_confirm_what_the_linter_finds(path: Path) -> None:
+    wrong = []
+    for finding, verified in verdicts(path):
+        name = key_of(fixture(path), finding)
+        wanted, _ = UNCONFIRMED.get(name, (Verdict.CONFIRMED, ""))
+        if verified.verdict is not wanted:
+            wrong.append(f"{name} (line {finding.location.line}): {verified.verdict.value} {verified.figures}")
+    assert "\n".join(wrong) == ""
+
+
+def test_exceptions_are_of_findings_that_exist() -> None:
+    names = {key_of(fixture(path), finding) for path in FILES for finding, _ in verdicts(path)}
+    assert set(UNCONFIRMED) <= names
+    assert set(SHOWN) <= {key(path, run.case) for path in FILES for run in runs(path)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_good_code_shows_nothing(path: Path) -> None:
+    wrong = []
+    for run in runs(path):
+        name = key(path, run.case)
+        shown = [each for each in run.observed if each.finding.certainty is not Certainty.POSSIBLE]
+        if run.case.endswith("_ok") and bool(shown) is not (name in SHOWN):
+            wrong.append(f"{name}: {[(each.finding.code, each.finding.message, each.figures) for each in shown]}")
+    assert "\n".join(wrong) == ""

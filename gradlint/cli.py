@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gradlint import streams
+from gradlint.options import configuration, file_options, rule_options
+from gradlint.runtime.verify.command import verify
+
 if TYPE_CHECKING:
     from gradlint.config import Config
     from gradlint.engine import Result
-    from gradlint.finding import Certainty
 
 FOUND = 1
 FAILED = 2
@@ -29,19 +31,17 @@ _FORMATS = ("full", "concise", "json", "sarif", "github")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0 clean, 1 findings, 2 misuse or something not analysed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    # Workers that are not forked start as `python -c`, which would import from the current folder.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
-    _prepare_streams()
+    streams.prepare()
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = commands.main(given, prog_name="gradlint", standalone_mode=False)
-        sys.stdout.flush()
+        streams.flush()
     except click.ClickException as error:
         return _complain(error)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        _drop_output()
+        streams.drop_output()
         return 0
     except OSError as error:
         return _complain(click.ClickException(f"{error.filename or 'the output'}: {error.strerror}"))
@@ -77,7 +77,7 @@ def _show_version(ctx: click.Context, parameter: click.Parameter, value: bool) -
     help="Show the version and exit.",
 )
 def commands() -> None:
-    """Find mistakes with PyTorch's autograd, without running the code.
+    """Find mistakes with PyTorch's autograd, without running the code; `verify` runs it to see which are real.
 
     `gradlint PATH…` is short for `gradlint check PATH…`.
     """
@@ -85,29 +85,14 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("paths", nargs=-1)
-@click.option(
-    "--select",
-    "-s",
-    multiple=True,
-    metavar="RULES",
-    help="Report only these: codes, beginnings (GRD1) or names, separated by commas.",
-)
-@click.option("--ignore", "-i", multiple=True, metavar="RULES", help="Do not report these.")
-@click.option(
-    "--min-certainty",
-    type=click.Choice(["certain", "likely", "possible"]),
-    help="How sure a finding must be.  [default: likely]",
-)
+@rule_options
 @click.option("--exclude", multiple=True, metavar="GLOB", help="Leave out files and folders, written as in .gitignore.")
 @click.option("--force-exclude", is_flag=True, help="Leave them out even if they are named on the command line.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="full", show_default=True, help="How to report.")
 @click.option("--output-file", "-o", metavar="FILE", help="Write the report to FILE.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule was broken instead of where.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
-@click.option(
-    "--config", "config_file", metavar="FILE", help="Take the settings from this pyproject.toml or gradlint.toml."
-)
-@click.option("--isolated", is_flag=True, help="Use no configuration file.")
+@file_options
 @click.option(
     "--jobs",
     "-j",
@@ -144,39 +129,28 @@ def _check(paths: tuple[str, ...], options: dict[str, Any]) -> int:
 
 
 def _config(paths: tuple[str, ...], options: dict[str, Any]) -> Config:
-    """Return the configuration of the project with the command line's choices in place of its own."""
-    from gradlint import config
-    from gradlint.finding import Certainty
-
-    if options["isolated"] and options["config_file"]:
-        raise click.UsageError("--isolated and --config contradict each other")
+    """Return the configuration of the first path's project."""
     first = (options["stdin_filename"] or ".") if paths[0] == "-" else paths[0]
-    if options["isolated"]:
-        found = config.Config()
-    elif options["config_file"]:
-        loaded = config.load(options["config_file"])
-        if loaded is None:
-            raise config.ConfigError(f"{options['config_file']}: has no [tool.gradlint]")
-        found = loaded
-    else:
-        found = config.find(first if os.path.isdir(first) else os.path.dirname(first) or ".")
-    changes: dict[str, object] = {}
-    for key in ("select", "ignore"):
-        chosen = tuple(rule.strip() for each in options[key] for rule in each.split(",") if rule.strip())
-        if chosen:
-            config.expand(chosen, f"--{key}")
-            changes[key] = chosen if key == "select" else (*found.ignore, *chosen)
-    certainty: Certainty | None = options["min_certainty"] and Certainty(options["min_certainty"])
-    if certainty is not None:
-        changes["min_certainty"] = certainty
-    return replace(found, **changes)  # type: ignore[arg-type]
+    return configuration(first if os.path.isdir(first) else os.path.dirname(first) or ".", options)
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep the current folder out of the imports of workers: those that are not forked start as ``python -c``."""
+    given = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = given or "1"
+    try:
+        yield
+    finally:
+        if given is None:
+            del os.environ["PYTHONSAFEPATH"]
 
 
 def _run(paths: tuple[str, ...], config: Config, options: dict[str, Any]) -> Result:
     from gradlint.engine import check_paths
     from gradlint.report.progress import progress
 
-    with progress(sys.stderr, quiet=options["quiet"]) as on_progress:
+    with _safe_path(), progress(sys.stderr, quiet=options["quiet"]) as on_progress:
         result = check_paths(
             paths,
             config,
@@ -213,7 +187,7 @@ def _report(result: Result, options: dict[str, Any]) -> None:
             report.write(result, options["form"], sys.stdout, options["statistics"], options["quiet"])
             sys.stdout.flush()
         except BrokenPipeError:
-            _drop_output()
+            streams.drop_output()
         return
     try:
         with open(options["output_file"], "w", encoding="utf-8", errors="backslashreplace") as stream:
@@ -247,6 +221,9 @@ def rule(rule: str) -> None:
     rule_pages.write_page(sys.stdout, found)
 
 
+commands.add_command(verify)
+
+
 def _complain(error: click.ClickException) -> int:
     from gradlint.report.sanitise import visible
 
@@ -255,22 +232,6 @@ def _complain(error: click.ClickException) -> int:
         lines.append(f"Try `{error.ctx.command_path} -h` for help.")
     click.echo("\n".join(lines), err=True)
     return FAILED
-
-
-def _prepare_streams() -> None:
-    """Make sure that whatever is printed can be: in any encoding, and to a stream that is not there at all."""
-    if sys.stdout is None:
-        sys.stdout = io.StringIO()
-    if sys.stderr is None:
-        sys.stderr = io.StringIO()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """Let go of an output whose reader has seen enough; Python would complain when it flushes what is left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _terminate(*_: object) -> NoReturn:

@@ -1,0 +1,1 @@
+"""What the asserts look at, and how they say what is to blame."""

@@ -14,7 +14,7 @@ SOURCES := pyproject.toml README.md $(shell find gradlint rules -type f -not -na
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lint test test-static check bless docs format packages speed clean
+.PHONY: help lint test test-static check bless docs format packages speed head-to-head overhead clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -53,6 +53,12 @@ packages: .venv/stamp ## lint pinned real packages: false alarms and crashes
 
 speed: .venv/stamp ## measure the time per line
 	$(BIN)/python benchmarks/speed.py
+
+head-to-head: .venv/stamp ## compare the runtime half with other checkers
+	$(BIN)/python benchmarks/head_to_head.py
+
+overhead: .venv/stamp ## measure what recording costs
+	$(BIN)/python benchmarks/overhead.py
 
 clean: ## remove everything that was built
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -76,7 +76,9 @@ class ModeWatch:
         """Write the rows about modes."""
         place = self._frames.place
         recording.switches = tuple(
-            Switch(place(spot), count, to, form, of) for (spot, to, form, of), count in self._switches.items()
+            Switch(place(spot), count, to, form, of)
+            for (spot, to, form, of), count in self._switches.items()
+            if count  # a call that turned out to be a `with` was taken back
         )
         recording.made = tuple(
             Made(place(spot), count, of, self._used[spot, of]) for (spot, of), count in self._made.items()

@@ -551,6 +551,20 @@ def test_a_part_of_the_gradient_is_lost() -> None:
     assert source(row) == "h.detach()"
 
 
+def test_a_state_carried_over_without_its_graph_is_no_part_of_the_gradient() -> None:
+    cell = nn.RNNCell(4, 4)
+    optimizer = torch.optim.SGD(cell.parameters(), lr=0.1)
+    state = torch.zeros(3, 4)
+    with record(2) as recording:
+        for _ in range(3):
+            state = cell(torch.randn(3, 4), state.detach())
+            optimizer.zero_grad()
+            state.sum().backward()
+            optimizer.step()
+    (row,) = recording.cuts
+    assert (row.partial, row.entered) == (False, 2)
+
+
 def test_a_value_for_the_log_has_not_entered_a_loss() -> None:
     model = Net()
     with record(2) as recording:

@@ -149,7 +149,7 @@ class Cut(Row):
 
     ``operation`` is the call. ``parameters`` are the names of the parameters behind the value.
     ``switched`` is where gradients had been turned off (`Way.MODE`). ``partial`` tells that the cut value entered a
-    loss whose backward reached some of the same parameters on another way (level 2 and up; False below). ``entered``
+    loss whose backward reached what it was cut from on another way (level 2 and up; False below). ``entered``
     counts the times the cut value went into anything that a backward began at (None: not followed), ``escaped`` those
     that it left torch, as a number or an array, where nothing can follow it.
     """

@@ -2,7 +2,8 @@
 
 A value that was cut off is remembered while it lives, and so is everything computed from it (level 2). When such a
 value meets the graph again, the node that is made there carries the cut in its ``metadata``; a backward that comes
-by the node shows that the cut value has taken part, and whether the parameters behind it were reached on another way.
+by the node shows that the cut value has taken part. If it comes by the source of the cut too, a part of the gradient
+that goes there is missing.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from gradlint.runtime.watch.names import Names, leaves_behind
 # Looking behind a value costs a walk over its graph: the first few times at each place tell enough.
 _LOOKS = 3
 _WALK = 5000
-_KEY = "gradlint cuts"
+_KEY, _SOURCE = "gradlint cuts", "gradlint sources of cuts"
 
 
 class Tally:
     """The counts of one row; ``leaves`` are the identities of the parameters behind it."""
 
-    __slots__ = ("count", "entered", "escaped", "leaves", "partial", "settled")
+    __slots__ = ("count", "entered", "escaped", "leaves", "partial", "settled", "uncut")
 
     def __init__(self) -> None:
         self.leaves: set[int] = set()
+        # Those of them that were cut off themselves, and not what was computed from them.
+        self.uncut: set[int] = set()
         self.count = self.entered = self.escaped = self.settled = 0
         self.partial = False
 
@@ -78,9 +81,7 @@ class CutWatch:
     def cut(self, spot: Spot | None, way: Way, operation: str, sources: Iterable[torch.Tensor], result: object) -> None:
         """Note that ``operation`` made ``result`` out of ``sources`` without a graph between them."""
         tally = self._tally(spot, way, operation, None)
-        if tally.count <= _LOOKS:
-            for source in sources:
-                tally.leaves |= leaves_behind(source)
+        self._look(tally, sources)
         if way in (Way.ITEM, Way.NUMPY):
             tally.escaped += 1
         elif self._follows and isinstance(result, torch.Tensor):
@@ -91,10 +92,7 @@ class CutWatch:
     ) -> None:
         """Note that ``operation`` ran with gradients off on ``sources``, some of which require grad."""
         tally = self._tally(spot, Way.MODE, operation, switched)
-        if tally.count <= _LOOKS:
-            for source in sources:
-                if isinstance(source, torch.Tensor) and source.requires_grad:
-                    tally.leaves |= leaves_behind(source)
+        self._look(tally, [each for each in sources if isinstance(each, torch.Tensor) and each.requires_grad])
         if self._follows and isinstance(result, torch.Tensor):
             self._remember(result, frozenset((tally,)))
 
@@ -132,19 +130,36 @@ class CutWatch:
         if not self._waiting:
             return
         self._waiting = 0
-        cuts, leaves = self._reached([root.grad_fn for root in roots if root.grad_fn is not None])
+        cuts, sources, leaves = self._reached([root.grad_fn for root in roots if root.grad_fn is not None])
         for cut in cuts:
             cut.settled += 1
             cut.entered += 1
-            cut.partial = cut.partial or bool(cut.leaves & leaves)
+            # A state that an earlier backward has gone through is cut off for good: it must not be passed again.
+            cut.partial = cut.partial or cut in sources or bool(cut.uncut & leaves)
 
-    def _reached(self, nodes: list[Any]) -> tuple[set[Tally], set[int]]:
+    def _look(self, tally: Tally, sources: Iterable[torch.Tensor]) -> None:
+        """Find out what lies behind the ``sources`` of a cut, and mark where they stand in the graph."""
+        if tally.count > _LOOKS:
+            return
+        for source in sources:
+            tally.leaves |= leaves_behind(source)
+            node = source.grad_fn
+            if node is None:
+                tally.uncut.add(id(source))
+            elif self._follows:
+                node.metadata.setdefault((_SOURCE, id(self)), set()).add(tally)
+
+    def _reached(self, nodes: list[Any]) -> tuple[set[Tally], set[Tally], set[int]]:
+        """Return what a backward from ``nodes`` comes by: values with cuts, sources of cuts, and leaves."""
         seen = set(nodes)
         cuts: set[Tally] = set()
+        sources: set[Tally] = set()
         leaves: set[int] = set()
         while nodes and len(seen) < _WALK:
             node = nodes.pop()
-            cuts |= node.metadata.get((_KEY, id(self)), frozenset())
+            metadata = node.metadata
+            cuts |= metadata.get((_KEY, id(self)), frozenset())
+            sources |= metadata.get((_SOURCE, id(self)), frozenset())
             variable = getattr(node, "variable", None)
             if variable is not None:
                 leaves.add(id(variable))
@@ -152,7 +167,7 @@ class CutWatch:
                 if following is not None and following not in seen:
                     seen.add(following)
                     nodes.append(following)
-        return cuts, leaves
+        return cuts, sources, leaves
 
     def _tally(self, spot: Spot | None, way: Way, operation: str, switched: Spot | None) -> Tally:
         key = (spot, way, operation, switched)

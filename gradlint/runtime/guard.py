@@ -183,7 +183,7 @@ class _Unregistered:
 def _guarded(base: type[nn.Module], guard: Guard) -> type[nn.Module]:
     """Return a class that is ``base`` in everything but its ``__call__``, and whose instances are saved as ``base``."""
     own = vars(base).get("_gradlint_own", base)  # another guard's class may lie in between
-    is_grad_enabled, is_compiling = torch.is_grad_enabled, torch.compiler.is_compiling
+    is_grad_enabled, is_compiling = torch.is_grad_enabled, torch.compiler.is_dynamo_compiling
 
     def call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         result = base.__call__(self, *args, **kwargs)

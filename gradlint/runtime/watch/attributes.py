@@ -69,7 +69,7 @@ class AttributeWatch:
     def start(self) -> None:
         """Begin to watch."""
         assign = nn.Module.__setattr__
-        is_compiling, names, notice = torch.compiler.is_compiling, {_NAME, *_MISSPELT}, self._module
+        is_compiling, names, notice = torch.compiler.is_dynamo_compiling, {_NAME, *_MISSPELT}, self._module
 
         def __setattr__(self: nn.Module, name: str, value: Any) -> None:
             assign(self, name, value)

@@ -27,7 +27,7 @@ _Tensor = torch.Tensor
 # The stack of function modes of this thread.
 _depth, _at = torch._C._len_torch_function_stack, torch._C._get_function_stack_at
 _push, _pop = torch._C._push_on_torch_function_stack, torch._C._pop_torch_function_stack
-_is_compiling = torch.compiler.is_compiling
+_is_compiling = torch.compiler.is_dynamo_compiling
 _MODES = (Mode.OFF, Mode.ON, Mode.INFERENCE)
 _METHOD_WRAPPER = type(torch.Tensor.data.__get__)
 

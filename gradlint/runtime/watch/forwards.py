@@ -120,52 +120,60 @@ class ForwardWatch:
         self.saver: Any = None
         self.waiting = 0
         """How many graphs are alive that no backward has come to."""
-        self.notices = inner
-        """Whether every outermost call is looked at closely, and not only the first of its kind."""
         self._key = f"gradlint graphs {id(self)}"
 
     def start(self) -> None:
         """Begin to watch."""
         call = nn.Module.__call__
         is_compiling, is_on, is_inference = (
-            torch.compiler.is_compiling,
+            torch.compiler.is_dynamo_compiling,
             is_grad_enabled,
             is_inference_mode_enabled,
         )
-        local, kinds, tallies, inner = self._local, self._frames.kinds, self._tallies, self._inner
+        local, kinds, tallies = self._local, self._frames.kinds, self._tallies
         written, first, attach = self._written, self._first, self._attach
-        notices, saver, getframe = self.notices, self.saver, sys._getframe
+        saver, getframe = self.saver, sys._getframe
 
-        def __call__(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            # The compiler traces through this, and must see nothing but the call.
-            if local.depth:
-                if not inner or is_compiling() or kinds.get(id(getframe(1).f_code)) == INTERNAL:
-                    return call(self, *args, **kwargs)
-                return written(call, self, args, kwargs, getframe(1))
-            if is_compiling():
+        # The compiler traces through both, and must see nothing but the call. Every function called at level 0 costs
+        # more than it seems: torch's own code leaves the caches cold.
+        def outermost(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if local.depth or is_compiling():
                 return call(self, *args, **kwargs)
             frame = getframe(1)
-            # Every function called here costs more than it seems: torch's own code leaves the caches cold.
             mode = 1 if is_on() else 2 if is_inference() else 0
             tally = tallies.get((id(frame.f_code), frame.f_lasti, type(self), self.training, mode))
-            if tally is None or notices or local.entered:
+            if tally is None or local.entered:
                 tally = first(self, frame, mode)
                 if tally is None:
                     return call(self, *args, **kwargs)
             tally.count += 1
             local.depth = 1
-            if not inner:
-                try:
-                    result = call(self, *args, **kwargs)
-                finally:
-                    local.depth = 0
-                if type(result) is not tensor:
-                    attach(Graph(watch, tally), result)
-                elif (node := result.grad_fn) is not None:
-                    graph = Graph(watch, tally)
-                    graph.open()
-                    node.metadata.setdefault(key, []).append(graph)
-                return result
+            try:
+                result = call(self, *args, **kwargs)
+            finally:
+                local.depth = 0
+            if type(result) is not tensor:
+                attach(Graph(watch, tally), result)
+            elif (node := result.grad_fn) is not None:
+                graph = Graph(watch, tally)
+                graph.open()
+                node.metadata.setdefault(key, []).append(graph)
+            return result
+
+        def every(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if is_compiling():
+                return call(self, *args, **kwargs)
+            frame = getframe(1)
+            if local.depth:
+                if kinds.get(id(frame.f_code)) == INTERNAL:
+                    return call(self, *args, **kwargs)
+                return written(call, self, args, kwargs, frame)
+            mode = 1 if is_on() else 2 if is_inference() else 0
+            tally = first(self, frame, mode)
+            if tally is None:
+                return call(self, *args, **kwargs)
+            tally.count += 1
+            local.depth = 1
             graph = Graph(watch, tally)
             if saver is not None:
                 saver.owner = graph
@@ -179,7 +187,7 @@ class ForwardWatch:
             return result
 
         watch, key, tensor = self, self._key, torch.Tensor
-        self._patches.set(nn.Module, "__call__", __call__)
+        self._patches.set(nn.Module, "__call__", every if self._inner else outermost)
 
     def stop(self) -> None:
         """Stop watching calls; graphs that are alive go on to be counted until they are read."""
@@ -216,7 +224,7 @@ class ForwardWatch:
         if not self.waiting:
             return
         key = self._key
-        nodes = [root.grad_fn for root in roots if root.grad_fn is not None]
+        nodes = [node for root in roots if (node := root.grad_fn) is not None]
         while len(nodes) == 1:  # behind a loss comes a chain, as a rule
             node = nodes[0]
             for graph in node.metadata.get(key, ()):

@@ -60,7 +60,7 @@ class _UserCode(TorchFunctionMode):
         self._mode = mode
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if type(func) is _ATTRIBUTE or torch.compiler.is_compiling():
+        if type(func) is _ATTRIBUTE or torch.compiler.is_dynamo_compiling():
             return func(*args, **kwargs) if kwargs else func(*args)
         dispatch._push_mode(self._mode)
         try:

@@ -145,11 +145,11 @@ class ModeWatch:
 
     def _setting(self, init: Callable[[Any, bool], None]) -> Callable[[Any, bool], None]:
         """``set_grad_enabled(...)`` takes effect when it is made, whether or not a ``with`` follows."""
-        kinds = self._frames.kinds
+        kind, getframe, internal = self._frames.kinds.get, sys._getframe, INTERNAL
 
         def __init__(manager: Any, mode: bool) -> None:
-            frame = sys._getframe(1)
-            if kinds.get(id(frame.f_code)) == INTERNAL:
+            frame = getframe(1)
+            if kind(id(frame.f_code)) == internal:
                 init(manager, mode)  # torch's own; it sets back what it sets
                 return
             frame = Frames.outside(frame)

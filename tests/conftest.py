@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,14 +38,6 @@ def bless(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert path.exists() is bool(text), stale
 
     return check
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out modules that are all about torch where only the static part is tested: they cannot be imported."""
-    if config.getoption("markexpr") != "not torch" or not collection_path.name.startswith("test_"):
-        return None
-    text = collection_path.read_text(encoding="utf-8")
-    return True if re.search(r"^pytestmark\b.*\bmark\.torch\b", text, re.MULTILINE) else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import linecache
+import subprocess
+import sys
 import threading
 import warnings
 import weakref
@@ -696,3 +698,20 @@ def test_what_was_compiled_unseen_is_told_too() -> None:
         compiled(torch.ones(1))
     assert [(row.name, row.code) for row in recording.compiled] == [("torch.compile", None)]
     assert again.compiled == ()
+
+
+# Interpreters that keep no columns: Python 3.10, and any with `-X no_debug_ranges`.
+
+
+def test_without_columns_the_line_is_known() -> None:
+    script = (
+        "import torch\n"
+        "from gradlint.runtime import record\n"
+        "x = torch.ones(2, requires_grad=True)\n"
+        "with record(2) as recording:\n"
+        "    x.exp().sum().backward()\n"
+        "print([(row.name, row.place.line, row.place.has_columns) for row in recording.calls])\n"
+    )
+    command = [sys.executable, "-X", "no_debug_ranges", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[('exp', 5, False), ('sum', 5, False), ('backward', 5, False)]"

@@ -393,3 +393,10 @@ def test_no_fix_is_tried_for_a_program_that_was_stopped(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stopped.py").write_text("import torch\ntorch.no_grad()\nraise KeyboardInterrupt\n")
     assert verify("--fix", "stopped.py")[0] == 130
+
+
+def test_lines_do_where_the_interpreter_keeps_no_columns() -> None:
+    done = started("verify", "-q", "finetune.py", env={**os.environ, "PYTHONNODEBUGRANGES": "1"})
+    assert done.returncode == 1
+    found = [line.partition(": ")[0] for line in done.stdout.splitlines() if line.startswith(("CONFIRMED", "REFUTED"))]
+    assert found == ["CONFIRMED finetune.py:11:5", "CONFIRMED finetune.py:32:18"]

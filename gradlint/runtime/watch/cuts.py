@@ -17,11 +17,11 @@ from torch import nn
 
 from gradlint.runtime.frames import Frames, Spot
 from gradlint.runtime.recording import Cut, Recording, Way
-from gradlint.runtime.watch.names import Names, leaves_behind
+from gradlint.runtime.watch.names import Names
+from gradlint.runtime.watch.walk import leaf_of, leaves_behind, nodes_behind
 
 # Looking behind a value costs a walk over its graph: the first few times at each place tell enough.
 _LOOKS = 3
-_WALK = 5000
 _KEY, _SOURCE = "gradlint cuts", "gradlint sources of cuts"
 
 
@@ -151,22 +151,16 @@ class CutWatch:
 
     def _reached(self, nodes: list[Any]) -> tuple[set[Tally], set[Tally], set[int]]:
         """Return what a backward from ``nodes`` comes by: values with cuts, sources of cuts, and leaves."""
-        seen = set(nodes)
         cuts: set[Tally] = set()
         sources: set[Tally] = set()
         leaves: set[int] = set()
-        while nodes and len(seen) < _WALK:
-            node = nodes.pop()
+        for node in nodes_behind(nodes):
             metadata = node.metadata
             cuts |= metadata.get((_KEY, id(self)), frozenset())
             sources |= metadata.get((_SOURCE, id(self)), frozenset())
-            variable = getattr(node, "variable", None)
-            if variable is not None:
-                leaves.add(id(variable))
-            for following, _ in node.next_functions:
-                if following is not None and following not in seen:
-                    seen.add(following)
-                    nodes.append(following)
+            leaf = leaf_of(node)
+            if leaf is not None:
+                leaves.add(leaf)
         return cuts, sources, leaves
 
     def _tally(self, spot: Spot | None, way: Way, operation: str, switched: Spot | None) -> Tally:

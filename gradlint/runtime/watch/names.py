@@ -5,7 +5,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -60,25 +59,3 @@ class Names:
     def sorted(self, identities: Iterable[int]) -> tuple[str, ...]:
         """Return the names of those that have one."""
         return tuple(sorted({known[0] for identity in identities if (known := self._known.get(identity))}))
-
-
-def leaves_behind(tensor: torch.Tensor, most: int = 5000) -> set[int]:
-    """Return the identities of the leaves that ``tensor`` was computed from, walking at most ``most`` nodes."""
-    if tensor.grad_fn is None:
-        return {id(tensor)} if tensor.requires_grad else set()
-    return _walk([tensor.grad_fn], most)
-
-
-def _walk(nodes: list[torch.autograd.graph.Node], most: int) -> set[int]:
-    seen = set(nodes)
-    leaves: set[int] = set()
-    while nodes and len(seen) < most:
-        node = nodes.pop()
-        variable = getattr(node, "variable", None)
-        if variable is not None:
-            leaves.add(id(variable))
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                nodes.append(following)
-    return leaves

@@ -92,6 +92,15 @@ def test_an_error_passes_through_and_everything_is_put_back(level: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_every_failed_backward_counts(level: int) -> None:
+    with record(level) as recording:
+        for _ in range(3):
+            with contextlib.suppress(RuntimeError):
+                torch.ones(1).sum().backward()
+    assert [(row.count, len(row.errors)) for row in recording.backwards] == [(3, 1)]
+
+
 @pytest.mark.parametrize("level", [-1, 4, "1", None])
 def test_another_level_is_refused(level: Any) -> None:
     with pytest.raises(ValueError, match="level must be one of 0, 1, 2, 3"), record(level):

@@ -48,12 +48,7 @@ class PassWatch:
     def start(self) -> None:
         """Begin to watch."""
         run = graph._engine_run_backward
-        local, watched, before, failed = self._local, self._watched, self.before, self._failed
-
-        def _engine_run_backward(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if local.passes:
-                return run(t_outputs, *args, **kwargs)
-            return watched(run, t_outputs, args, kwargs)
+        local, watched, before, failed, calls = self._local, self._watched, self.before, self._failed, self.calls
 
         def least(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
             for notice in before:
@@ -64,10 +59,14 @@ class PassWatch:
                 failed(error, sys._getframe(1))
                 raise
 
+        def closely(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if calls is None or local.passes:
+                return run(t_outputs, *args, **kwargs)
+            return watched(calls, run, t_outputs, args, kwargs)
+
         # Level 0 is on while whole test suites run: it does the least.
-        stands_in = least if self.calls is None else _engine_run_backward
         for module in (graph, torch.autograd):
-            self._patches.set(module, "_engine_run_backward", stands_in)
+            self._patches.set(module, "_engine_run_backward", least if calls is None else closely)
 
     def stop(self) -> None:
         """Stop watching."""
@@ -90,63 +89,54 @@ class PassWatch:
             for (spot, is_grad), tally in self._tallies.items()
         )
 
-    def _watched(self, run: Callable[..., Any], roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _watched(
+        self, calls: CallWatch, run: Callable[..., Any], roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         frame = Frames.outside(sys._getframe(2))
-        user = self._frames.user(frame)
-        spot = (id(user.f_code), user.f_lasti) if user is not None else None
-        tally = self._tallies.get((spot, frame.f_code.co_name == "grad"))
-        if tally is None:
-            tally = self._begin(frame, user, spot)
-        tally.count += 1
+        spot, tally = self._counted(frame)
         # Handing a value to the observers must not look like a call of the user's.
         with torch._C.DisableTorchFunction():
-            self._look(tally, roots, frame)
-        local = self._local
-        local.passes = 1
+            self._look(calls, tally, roots, frame)
+        self._local.passes = 1
+        mode = calls.again()
         try:
-            result = run(roots, *args, **kwargs) if self.calls is None else self._run_inside(run, roots, args, kwargs)
+            result = run(roots, *args, **kwargs)
         except Exception as error:
             tally.errors.add(first_line(error))
             raise
         finally:
-            local.passes = 0
-        if self.after:
-            with torch._C.DisableTorchFunction():
-                for done in self.after:
-                    done(spot)
+            if mode is not None:
+                calls.leave(mode)
+            self._local.passes = 0
+        with torch._C.DisableTorchFunction():
+            for done in self.after:
+                done(spot)
         return result
 
     def _failed(self, error: Exception, caller: FrameType) -> None:
         """Note a backward that raised; level 0 notes no other."""
-        frame = Frames.outside(caller)
-        user = self._frames.user(frame)
-        spot = (id(user.f_code), user.f_lasti) if user is not None else None
-        tally = self._begin(frame, user, spot)
-        tally.count += 1
+        _, tally = self._counted(Frames.outside(caller))
         tally.errors.add(first_line(error))
 
-    def _begin(self, frame: FrameType, user: FrameType | None, spot: Spot | None) -> _Tally:
-        callers = self._frames.spots(user.f_back) if user is not None else ()
-        tally = self._tallies[spot, frame.f_code.co_name == "grad"] = _Tally(callers, mode_now())
-        return tally
+    def _counted(self, frame: FrameType) -> tuple[Spot | None, _Tally]:
+        """Return the user's spot behind ``frame`` and the counts of its row, counted up."""
+        user = self._frames.user(frame)
+        spot = (id(user.f_code), user.f_lasti) if user is not None else None
+        key = (spot, frame.f_code.co_name == "grad")
+        tally = self._tallies.get(key)
+        if tally is None:
+            callers = self._frames.spots(user.f_back) if user is not None else ()
+            tally = self._tallies[key] = _Tally(callers, mode_now())
+        tally.count += 1
+        return spot, tally
 
-    def _look(self, tally: _Tally, roots: Any, frame: FrameType) -> None:
+    def _look(self, calls: CallWatch, tally: _Tally, roots: Any, frame: FrameType) -> None:
         tensors = tuple(root for root in roots if isinstance(root, torch.Tensor))
         leaves = [root for root in tensors if root.grad_fn is None and root.requires_grad]
         if leaves:
             tally.leaf_roots += 1
-            if self.calls is not None:
-                tally.made.update((spot, None) for leaf in leaves if (spot := self.calls.made_at(leaf)) is not None)
+            tally.made.update((spot, None) for leaf in leaves if (spot := calls.made_at(leaf)) is not None)
         if self._local.entered:
             self._modes.check(frame)
         for notice in self.before:
             notice(tensors)
-
-    def _run_inside(self, run: Callable[..., Any], roots: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        calls = self.calls
-        mode = calls.again() if calls is not None else None
-        try:
-            return run(roots, *args, **kwargs)
-        finally:
-            if calls is not None and mode is not None:
-                calls.leave(mode)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from wellformed import PAGE
 
 from gradlint import registry
 from gradlint.runtime import devices
@@ -18,40 +19,6 @@ from gradlint.runtime.verify.rule_check import CONFIRMED, MISUSED, REFUTED, run
 from gradlint.testing import Claim
 
 pytestmark = pytest.mark.torch
-
-PAGE = """Something is wrong.
-
-## Why this is wrong
-
-Because.
-
-## Examples
-
-```python
-import torch
-def f(x):
-    with torch.no_grad():
-        return x * 2  # error
-```
-
-## Use instead
-
-```python
-def f(x):
-    return x * 2
-```
-
-## Known limits
-
-None.
-
-## Runtime check
-
-```python
-# shows: not y.requires_grad
-y = f(torch.ones(1, requires_grad=True))
-```
-"""
 
 
 def checked(code: str, form: str = "full", on: list[str] | None = None) -> tuple[int, str]:

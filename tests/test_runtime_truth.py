@@ -8,6 +8,7 @@ import traceback
 
 import pytest
 import torch
+from wellformed import PAGE
 
 from gradlint import check_source
 from gradlint.registry import all_rules, page
@@ -24,40 +25,6 @@ from gradlint.testing.torch_claims import parse_claim
 pytestmark = pytest.mark.torch
 
 LEAK = "import torch\nkept = []\ndef f_bad(model, x):\n    {leak}\n    return None\n"
-
-PAGE = """Something is wrong.
-
-## Why this is wrong
-
-Because.
-
-## Examples
-
-```python
-import torch
-def f(x):
-    with torch.no_grad():
-        return x * 2  # error
-```
-
-## Use instead
-
-```python
-def f(x):
-    return x * 2
-```
-
-## Known limits
-
-None.
-
-## Runtime check
-
-```python
-# shows: not y.requires_grad
-y = f(torch.ones(1, requires_grad=True))
-```
-"""
 
 
 def outcome(text: str, claim: str, name: str = "f_bad") -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from wellformed import PAGE
 
 from gradlint.finding import Certainty, Finding, Location, Severity
 from gradlint.testing import (
@@ -134,40 +135,6 @@ def test_misplaced_claims_are_errors(text: str) -> None:
 
 
 # -- pages -------------------------------------------------------------------------------------------------
-
-PAGE = """Something is wrong.
-
-## Why this is wrong
-
-Because.
-
-## Examples
-
-```python
-import torch
-def f(x):
-    with torch.no_grad():
-        return x * 2  # error
-```
-
-## Use instead
-
-```python
-def f(x):
-    return x * 2
-```
-
-## Known limits
-
-None.
-
-## Runtime check
-
-```python
-# shows: not y.requires_grad
-y = f(torch.ones(1, requires_grad=True))
-```
-"""
 
 
 def test_pages_are_split() -> None:

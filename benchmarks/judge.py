@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import dataclasses
 import json
 import re
 import sys
@@ -66,8 +67,8 @@ def add(text: str, cache: Path, *, replace: bool) -> int:
     judged = verdicts.load()
     before = len(judged)
     rows = verdicts.read(text, "standard input")
-    check_places([row.site for row in rows], cache)
-    for row in rows:
+    lines = check_places([row.site for row in rows], cache)
+    for row in (dataclasses.replace(row, text=lines[row.site]) for row in rows):
         old = judged.get(row.site)
         if old is not None and old.verdict != row.verdict and not replace:
             raise VerdictError(f"already judged {old.verdict}: {describe(row.site)} (--replace to change it)")
@@ -77,15 +78,19 @@ def add(text: str, cache: Path, *, replace: bool) -> int:
     return 0
 
 
-def check_places(sites: Sequence[Site], cache: Path) -> None:
-    """Raise `VerdictError` for a place that is no line of a pinned package."""
+def check_places(sites: Sequence[Site], cache: Path) -> dict[Site, str]:
+    """The line at each place, without the blanks around. Raises `VerdictError` if it is in no pinned package."""
+    found = {}
     for name in sorted({site.package for site in sites}):
         package = pinned([name])[0]
         root = provide(package, cache).root
         for site in (site for site in sites if site.package == name):
             file = root / site.path
-            if site.version != package.version or not file.is_file() or site.line > len(lines_of(file)):
+            lines = lines_of(file) if site.version == package.version and file.is_file() else []
+            if site.line > len(lines):
                 raise VerdictError(f"no such line in {name} {package.version}: {describe(site)}")
+            found[site] = lines[site.line - 1].strip()
+    return found
 
 
 def unjudged(options: argparse.Namespace, cache: Path) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What people said about findings in real packages, and the precision that follows from it.
 
 ``judged.jsonl`` holds one row per place: package, version, path, line, code, verdict (``true`` for a real mistake,
-``false`` for a false alarm, ``unsure``) and ``why``. Two findings of one rule on one line share their verdict.
+``false`` for a false alarm, ``unsure``) and ``why``. Two findings of one rule on one line share their verdict. ``text``
+is the line itself, by which it is found again in another version; rows without it hold for their version only.
 """
 
 from __future__ import annotations
@@ -28,15 +29,17 @@ class VerdictError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """One judgement: is the finding at ``site`` right, and why."""
+    """One judgement: is the finding at ``site`` right, and why. ``text`` is the line there, or empty."""
 
     site: Site
     verdict: str
     why: str
+    text: str = ""
 
     def line(self) -> str:
         """The row of ``judged.jsonl``."""
-        return json.dumps({**asdict(self.site), "verdict": self.verdict, "why": self.why}, ensure_ascii=False)
+        row = {**asdict(self.site), "verdict": self.verdict, "why": self.why}
+        return json.dumps({**row, "text": self.text} if self.text else row, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,11 @@ def load(path: Path = JUDGED) -> dict[Site, Verdict]:
 def verdict_of(row: object) -> Verdict:
     """Check one decoded row. Raises `VerdictError` saying what is wrong with it."""
     names = [field.name for field in fields(Site)] + ["verdict", "why"]
-    if not isinstance(row, dict) or sorted(row) != sorted(names):
-        raise VerdictError(f"a row has exactly the keys {', '.join(names)}")
+    if not isinstance(row, dict) or sorted(row.keys() - {"text"}) != sorted(names):
+        raise VerdictError(f"a row has exactly the keys {', '.join(names)}, and may have text")
+    text = row.get("text", "")
+    if not isinstance(text, str) or set(text) & {"\n", "\r"}:
+        raise VerdictError("text must be a line of the source")
     texts = {name: row[name] for name in names if name != "line"}
     for name, value in texts.items():
         if not isinstance(value, str) or not value.strip() or not value.isprintable():
@@ -103,7 +109,7 @@ def verdict_of(row: object) -> Verdict:
     if PurePosixPath(row["path"]).is_absolute() or ".." in PurePosixPath(row["path"]).parts:
         raise VerdictError("path must be relative to the unpacked package")
     site = Site(row["package"], row["version"], row["path"], row["line"], row["code"])
-    return Verdict(site, row["verdict"], row["why"])
+    return Verdict(site, row["verdict"], row["why"], text)
 
 
 def save(judged: Mapping[Site, Verdict], path: Path = JUDGED) -> None:

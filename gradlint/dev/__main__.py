@@ -116,5 +116,56 @@ def saved_tensors(arguments: tuple[str, ...]) -> None:
     sys.exit(generate(list(arguments)))
 
 
+@main.command()
+@click.option("--base", required=True, metavar="REV", help="The revision to compare the working tree with.")
+@click.option(
+    "--packages", is_flag=True, help="Lint the pinned packages, which is also what is done without --mirrors."
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Of the packages, only this one (repeatable).")
+@click.option(
+    "--mirrors",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Lint the newest commits of the git repositories in this folder.",
+)
+@click.option("--repos", type=click.IntRange(1), metavar="N", help="At most N of them.")
+@click.option("--cache", metavar="DIR", help="Where the packages are (else $GRADLINT_BENCHMARKS).")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Processes per run.")
+@click.option("--timeout", type=float, default=900.0, show_default=True, metavar="S", help="Seconds per run.")
+def ecosystem(
+    base: str,
+    packages: bool,
+    only: tuple[str, ...],
+    mirrors: Path | None,
+    repos: int | None,
+    cache: str | None,
+    jobs: int,
+    timeout: float,
+) -> None:
+    """Print what the working tree finds in real code and a revision does not, and the reverse, as Markdown.
+
+    Exits with 1 if the working tree crashes anywhere, and with 0 whatever the differences are.
+    """
+    from gradlint.dev import ecosystem as comparing
+    from gradlint.dev.revisions import RevisionError
+
+    root = _root()
+
+    def say(words: str) -> None:
+        click.echo(words, err=True)
+
+    def gather(scratch: Path) -> list[comparing.Tree]:
+        trees = comparing.packages(root, only, cache) if packages or only or mirrors is None else []
+        return trees + (comparing.repositories(mirrors, repos, scratch, say) if mirrors is not None else [])
+
+    try:
+        text, crashed = comparing.run(root, base, gather, jobs=jobs, timeout=timeout, say=say)
+    except (comparing.EcosystemError, RevisionError) as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    click.echo(text, nl=False)
+    sys.exit(1 if crashed else 0)
+
+
 if __name__ == "__main__":
     main(prog_name="python -m gradlint.dev")

@@ -58,6 +58,26 @@ def leave_inference(modes: int) -> int:
     return ON if modes else 0
 
 
+SWITCHES: Mapping[str, tuple[Effect, Effect]] = {
+    "torch.no_grad": (turn_off, turn_off),
+    "torch.enable_grad": (turn_on, turn_on),
+    "torch.inference_mode": (enter_inference, leave_inference),
+    "torch.set_grad_enabled": (turn_on, turn_off),
+}
+"""What torch's contexts do to the mode with a true argument, or none, and with a false one (facts: GM14, GM14b).
+
+The rows are those of `gradlint.torch_model.grad_contexts`, as far as a `with` or a decorator can have them."""
+
+
+def within(context: str, flag: bool | None, modes: int) -> int:
+    """The modes inside a context of torch that is entered in ``modes``; ``flag`` is its argument, None if not known."""
+    switch = SWITCHES.get(context)
+    if switch is None:
+        return modes
+    on, off = switch
+    return (on(modes) if flag is not False else 0) | (off(modes) if flag is not True else 0)
+
+
 def resolve(modes: int, inherited: int) -> int:
     """The modes with ``INHERITED`` replaced by what the caller has."""
     return (modes & ~INHERITED) | (inherited if modes & INHERITED else 0)

@@ -5,6 +5,11 @@ TORCH ?= torch==2.13.0
 # What `make lint` lints, what pytest is told.
 P ?= fixtures/demo
 PYTEST ?= -q -n 2
+# What `make recall` measures, what `make ecosystem` compares with.
+BUGS ?= bugs.jsonl
+TRAPS ?=
+MIRRORS ?=
+BASE ?= HEAD
 
 PIP := -m pip --disable-pip-version-check install --quiet
 BIN := .venv/bin
@@ -14,7 +19,7 @@ SOURCES := pyproject.toml README.md $(shell find gradlint rules -type f -not -na
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lint test test-static check bless docs format packages speed head-to-head overhead clean
+.PHONY: help lint test test-static check bless docs format packages recall precision ecosystem speed head-to-head overhead clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -51,6 +56,15 @@ docs: .venv/stamp ## rewrite the generated pages only
 packages: .venv/stamp ## lint pinned real packages: false alarms and crashes
 	$(BIN)/python benchmarks/packages.py
 
+recall: .venv/stamp ## lint real bugs before and after their fix: BUGS=file TRAPS=file MIRRORS=folder
+	$(BIN)/python benchmarks/recall.py --bugs $(BUGS) $(if $(TRAPS),--traps $(TRAPS)) --mirrors $(MIRRORS)
+
+precision: .venv/stamp ## how many reports on the pinned packages are right
+	$(BIN)/python benchmarks/precision.py
+
+ecosystem: .venv/stamp ## what the working tree changes on real code: BASE=revision MIRRORS=folder
+	$(BIN)/python -m gradlint.dev ecosystem --base $(BASE) --packages $(if $(MIRRORS),--mirrors $(MIRRORS))
+
 speed: .venv/stamp ## measure the time per line
 	$(BIN)/python benchmarks/speed.py
 
@@ -73,7 +87,8 @@ clean: ## remove everything that was built
 .venv/stamp: pyproject.toml
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP) $(TORCH)
-	$(BIN)/python $(PIP) -e '.[dev]'
+	$(BIN)/python $(PIP) -e '.[dev,frameworks]'
+	$(BIN)/python $(PIP) --no-deps fastai==2.8.12
 	@touch $@
 
 $(STATIC)/stamp: pyproject.toml

@@ -92,6 +92,11 @@ def commands() -> None:
 @click.option("--output-file", "-o", metavar="FILE", help="Write the report to FILE.")
 @click.option("--statistics", is_flag=True, help="Show how often each rule was broken instead of where.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there are findings.")
+@click.option(
+    "--link/--no-link",
+    default=None,
+    help="Follow calls from file to file, or take each file for itself.  [default: link]",
+)
 @file_options
 @click.option(
     "--jobs",

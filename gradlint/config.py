@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gradlint import registry
 from gradlint.finding import Certainty, Severity
@@ -20,6 +20,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from gradlint.torch_model.frameworks import Framework
 
 _FILES = ("gradlint.toml", "pyproject.toml")
 _MAX_BYTES = 1_000_000
@@ -36,7 +39,8 @@ class Config:
     """What a run is asked for. ``select`` and the like hold codes, beginnings of codes (``GRD1``) or names.
 
     ``root`` is the folder that patterns are relative to, ``source`` the file they come from; ``torch_version``
-    is the oldest torch the code must run on.
+    is the oldest torch the code must run on, ``link`` whether calls into other files of a run are followed.
+    ``contracts`` say what the project's own framework calls and does.
     """
 
     select: tuple[str, ...] = ("ALL",)
@@ -48,6 +52,8 @@ class Config:
     torch_version: str | None = None
     require_reason: bool = False
     respect_gitignore: bool = True
+    link: bool = True
+    contracts: tuple[Framework, ...] = ()
     root: str = "."
     source: str | None = None
 
@@ -124,7 +130,7 @@ class _Reader:
     """Takes values out of one key, and says where they stand when they are wrong."""
 
     def __init__(self, path: str, key: str, value: object) -> None:
-        self.where = f"{path}: `{key}`"
+        self.path, self.where = path, f"{path}: `{key}`"
         self.value = value
 
     def wrong(self, expected: str) -> ConfigError:
@@ -161,6 +167,29 @@ class _Reader:
         expand(tuple(levels), self.where)
         return levels
 
+    def contracts(self) -> tuple[Framework, ...]:
+        """The contracts in a table, or in files that are named; a path is relative to the configuration."""
+        if isinstance(self.value, dict):
+            return (self._contract(self.value, self.where),)
+        folder = os.path.dirname(self.path)
+        names = self.strings() if isinstance(self.value, list) else (self.value,)
+        if not all(isinstance(name, str) for name in names):
+            raise self.wrong("a table, or the name of a file or of several")
+        files = [os.path.join(folder, str(name)) for name in names]
+        return tuple(self._contract(_toml(file), file) for file in files)
+
+    def _contract(self, table: Mapping[str, object], where: str) -> Framework:
+        import msgspec
+
+        from gradlint.torch_model.frameworks import read as read_contract
+
+        try:
+            return read_contract(table)
+        except msgspec.ValidationError as error:
+            problem, _, key = str(error).partition(" - at `$")
+            at = f", `{key.strip('.`')}`" if key else ""
+            raise ConfigError(f"{where}{at}: {problem[:1].lower()}{problem[1:]}") from None
+
     def _choice(self, kind: type[_T]) -> _T:
         names = [each.value for each in kind]
         if self.value not in names:
@@ -187,6 +216,8 @@ _KEYS: dict[str, Callable[[_Reader], object]] = {
     "torch-version": _Reader.version,
     "require-reason": _Reader.flag,
     "respect-gitignore": _Reader.flag,
+    "link": _Reader.flag,
+    "contracts": _Reader.contracts,
 }
 
 

@@ -8,7 +8,7 @@ explain them. A rule reads these lists, compares, and words the finding.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode, tensor
 
@@ -16,8 +16,17 @@ if TYPE_CHECKING:
     from gradlint.domains.values import Atom, Value
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
+    from gradlint.linking.interface import Place
 
-Reasons = tuple["tuple[Span, str]", ...]
+
+class Elsewhere(NamedTuple):
+    """A place in another file, whose name is ``path``."""
+
+    path: str
+    place: Place
+
+
+Reasons = tuple["tuple[Span | Elsewhere, str]", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,8 @@ class Operand:
     via: str = ""
     flagged: frozenset[Span] = frozenset()
     constant: object = ...
+    called: Reasons = ()
+    """Who calls the body with gradients off, if it has not turned them off itself."""
 
     def _only(self, places: int) -> bool:
         return bool(self.graph) and not self.graph & ~places
@@ -107,7 +118,7 @@ class Operand:
 
     def because(self) -> Reasons:
         """Why it is off the graph."""
-        reasons: list[tuple[Span, str]] = []
+        reasons = list(self.called)
         if self.off is not None:
             reasons.append((self.off, "gradients off since here"))
         if self.made is not None:
@@ -155,6 +166,11 @@ class Forward(Happening):
     result: Operand
     marks: int
     through: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardMethod(Forward):
+    """A method of a module is called that is not in sight, and that its name says to run the module's layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +323,8 @@ class Edit(Happening):
     ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
     operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
     ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
-    ``alias``: the memory belongs to another tensor as well, of which the target is a view.
+    ``alias``: the memory belongs to another tensor as well, of which the target is a view. ``inside``: where in a
+    function that is given the target here the edit itself stands.
     """
 
     target: Operand
@@ -317,6 +334,15 @@ class Edit(Happening):
     backwarded: bool = False
     called: Span | None = None
     alias: bool = False
+    inside: Span | Elsewhere | None = None
+
+    def handed_over(self) -> Reasons:
+        """Where the target is given to the function that edits it, and where that does; nothing for an edit here."""
+        return () if self.inside is None else ((self.span, "handed over here"), (self.inside, "edited here"))
+
+    def because(self) -> Reasons:
+        """Where the edit is made."""
+        return self.handed_over() or ((self.span, "edited here"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,11 +356,15 @@ class ModuleMode(Happening):
 
 @dataclass(frozen=True, slots=True)
 class IdleForward(Happening):
-    """A forward records a graph that nobody walks back; ``reason`` says in words what tells so."""
+    """A forward records a graph that nobody walks back; ``reason`` says in words what tells so.
+
+    ``whole``: it tells of all that the function does, of which this is the first forward.
+    """
 
     call: str
     reason: str
     because: Reasons
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +403,8 @@ class Facts:
     entry: int
     guarded: bool = False
     """Every known caller runs it with gradients off."""
+    unguarded: Reasons = ()
+    """Who calls it without turning gradients off, where others do turn them off."""
     role: str = ""
     """``evaluation``, ``training`` or empty: what the body is for, as far as its name and its loops tell."""
     backwards: list[Backward] = field(default_factory=list)

@@ -8,66 +8,86 @@ from __future__ import annotations
 
 import gc
 import time
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from gradlint import registry
+from gradlint import registry, silencing
+from gradlint.codes import INTERNAL_ERROR, NOT_ANALYSED
+from gradlint.excerpts import shown_places
 from gradlint.finding import Certainty, Evidence, Finding, Location, Severity
 from gradlint.source import parsing, reading, suppressions
 from gradlint.source.positions import Excerpt, Lines
-from gradlint.source.suppressions import Suppression
 
 if TYPE_CHECKING:
+    import ast
+
+    from gradlint.facts import Elsewhere
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
+    from gradlint.linking.interface import Interface, View
     from gradlint.rule import Draft
+    from gradlint.torch_model.frameworks import Framework
     from gradlint.torch_model.words import Places
-
-NOT_ANALYSED = "GRD000"
-UNUSED_SUPPRESSION = "GRD001"
-INTERNAL_ERROR = "GRD002"
-INVALID_SUPPRESSION = "GRD003"
-FAILURES = frozenset({NOT_ANALYSED, INTERNAL_ERROR})
-"""The codes that say that something was not analysed: always on unless ignored, and the reason for exit code 2."""
-ABOUT_LINTING = FAILURES | {UNUSED_SUPPRESSION, INVALID_SUPPRESSION}
-"""The codes that speak of the linter's work and not of what the code does when it runs."""
 
 _REPORT_BUG = "this is a fault of gradlint and not of your code; please report it"
 _WHOLE_FILE = (1, 0, 1, 0)
+ELSEWHERE = "\0"
+"""What the path of evidence in another file begins with; the name follows by which that file is linked."""
+_TELLS = ("import", "def ", "class ")
+"""Without any of these a text has nothing to tell other files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a worker needs to know of the configuration. ``seconds`` is the wall time that one file may take."""
+    """What a run needs to know of the configuration. ``seconds`` is the wall time that one file may take.
+
+    ``contracts`` are the project's own, beside those of known frameworks.
+    """
 
     codes: frozenset[str]
     severities: Mapping[str, Severity] = field(default_factory=dict)
     min_certainty: Certainty = Certainty.LIKELY
     require_reason: bool = False
     raise_internal_errors: bool = False
+    link: bool = True
+    contracts: tuple[Framework, ...] = ()
     seconds: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file to check: its name as shown, its bytes, and the codes that are ignored in it."""
+    """A file to check: its name as shown, its bytes, and the codes that are ignored in it.
+
+    ``name`` is what it is called among the files it is linked with; empty if it stands alone. ``view`` is what these
+    have told so far, encoded.
+    """
 
     path: str
     data: bytes
     ignored: frozenset[str] = frozenset()
+    name: str = ""
+    view: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found in one file. ``failed`` tells that some part of it was not analysed."""
+    """What was found in one file. ``failed`` tells that some part of it was not analysed.
+
+    ``told`` is what the file tells those it is linked with, encoded; None if it is not known, or stands alone. If it
+    was told something, only of what was analysed: the rest stays as it was.
+    ``quiet``: nothing in it was analysed, for it says nothing of gradients. Evidence in other files is at paths that
+    begin with `ELSEWHERE`.
+    """
 
     path: str
     findings: tuple[Finding, ...] = ()
     excerpts: Mapping[Location, Excerpt] = field(default_factory=dict)
     failed: bool = False
+    told: bytes | None = None
+    quiet: bool = False
 
 
 def concerns(data: bytes) -> bool:
@@ -95,11 +115,11 @@ def check_file(job: Job, settings: Settings) -> Report:
         source = reading.decode(job.path, job.data)
     except reading.NotReadable as error:
         return not_analysed(job.path, error, settings, job.ignored)
-    return _Check(source, settings, job.ignored).report()
+    return _Check(source, settings, job).report()
 
 
 def check_text(path: str, text: str, settings: Settings, ignored: frozenset[str]) -> Report:
-    """Return the report of a text that needs no decoding."""
+    """Return the report of a text that needs no decoding and stands alone."""
     try:
         text = reading.plain(text.removeprefix("\ufeff"))
         data = text.encode()
@@ -108,7 +128,7 @@ def check_text(path: str, text: str, settings: Settings, ignored: frozenset[str]
             raise reading.NotReadable("contains a NUL character", text.count("\n", 0, text.index("\0")) + 1)
     except reading.NotReadable as error:
         return not_analysed(path, error, settings, ignored)
-    return _Check(reading.SourceFile(path, data, text, "utf-8"), settings, ignored).report()
+    return _Check(reading.SourceFile(path, data, text, "utf-8"), settings, Job(path, data, ignored)).report()
 
 
 def not_analysed(path: str, error: reading.NotReadable, settings: Settings, ignored: frozenset[str]) -> Report:
@@ -120,6 +140,20 @@ def died(job: Job, settings: Settings) -> Report:
     """Return the report of a file whose analysis ended the process."""
     error = reading.NotReadable("the analysing process died while it worked on this file", remedy=_REPORT_BUG)
     return _failure(job.path, settings, job.ignored, INTERNAL_ERROR, error)
+
+
+def not_linked(path: str, fault: Exception, settings: Settings, ignored: frozenset[str]) -> Report:
+    """Return the report that files were not linked, at ``path``, the first of them."""
+    problem = f"what the files tell each other was not put together ({_worded(fault)})"
+    error = reading.NotReadable(problem, remedy=_REPORT_BUG)
+    return _failure(path, settings, ignored, INTERNAL_ERROR, error)
+
+
+def told_of_nothing(name: str) -> bytes:
+    """Return what a file without any code tells: that it is there."""
+    from gradlint.linking.interface import Interface, encode
+
+    return encode(Interface(name))
 
 
 def _failure(path: str, settings: Settings, ignored: frozenset[str], code: str, error: reading.NotReadable) -> Report:
@@ -145,59 +179,87 @@ def _engine_finding(
 class _Check:
     """The way of one decoded file through parsing, analysis, rules and suppressions."""
 
-    def __init__(self, source: reading.SourceFile, settings: Settings, ignored: frozenset[str]) -> None:
+    def __init__(self, source: reading.SourceFile, settings: Settings, job: Job) -> None:
         self._source = source
         self._settings = settings
-        self._codes = settings.codes - ignored
+        self._job = job
+        self._name = job.name or job.path
+        self._codes = settings.codes - job.ignored
         self._lines = Lines(source.text)
+        self._tree: ast.Module | None = None
+        self._interface: Interface | None = None
         self._failures: list[Finding] = []
         self._drafts_of: dict[tuple[str, Location], Draft] = {}
         self._complete = True
 
     def report(self) -> Report:
         """Check the file and return its report."""
+        from gradlint.linking.interface import EMPTY, decode_view
         from gradlint.torch_model.words import Places, mentions_torch
 
         found: list[Finding] = []
-        if mentions_torch(self._source.data) and (places := Places(self._source.text)):
-            found = self._findings(places)
+        view = EMPTY if self._job.view is None else decode_view(self._job.view)
+        places = Places(self._source.text) if view.asked or mentions_torch(self._source.data) else None
+        quiet = not places and not view.asked
+        if places is None or quiet:
+            self._hold_against_grammar()
         else:
-            self._require_valid()
+            found = self._findings(places, view)
+        told = self._told() if self._job.name else None
         if suppressions.marked(self._source.data):
-            found = self._suppressed(found)
+            comments = silencing.Comments(self._source.text, self._codes, self._own)
+            found = comments.leave(found, complete=self._complete, require_reason=self._settings.require_reason)
         certain = [f for f in found if f.certainty.rank <= self._settings.min_certainty.rank]
         mended = self._with_fixes(certain)
         findings = sorted(mended + self._failures, key=lambda f: f.sort_key)
-        excerpts = {place: self._lines.excerpt(place) for place in self._places(findings)}
-        return Report(self._source.path, tuple(findings), excerpts, bool(self._failures))
+        excerpts = {place: self._lines.excerpt(place) for place in shown_places(findings).get(self._source.path, ())}
+        return Report(self._source.path, tuple(findings), excerpts, bool(self._failures), told, quiet)
 
-    def _require_valid(self) -> None:
+    def _hold_against_grammar(self) -> None:
         """Of a file that says nothing about gradients only this is said: that it is no Python."""
+        text = self._source.text
         try:
-            parsing.require_valid(self._source.text)
+            parsing.require_valid(text)
         except reading.NotReadable as error:
             self._not_analysed(error)
+            return
+        if self._job.name and any(word in text for word in _TELLS):
+            with suppress(reading.NotReadable):
+                self._tree = parsing.parse_unbounded(text)
+
+    def _told(self) -> bytes | None:
+        """Return what the others are told, as far as it is known."""
+        from gradlint.linking.interface import encode
+
+        try:
+            interface = self._interface if self._job.view is not None else self._sketched()
+            return encode(interface) if interface is not None else None
+        except Exception as error:
+            self._crash(error, "other files are told nothing of this one", _WHOLE_FILE)
+            return None
+
+    def _sketched(self) -> Interface | None:
+        """Return what is known of the whole file: what the analysis told, and of the rest what its tree does."""
+        from gradlint.linking.completing import completed
+        from gradlint.linking.interface import Interface
+        from gradlint.project.sketch import sketch
+
+        told = self._interface
+        if self._tree is None:
+            return None if self._failures else Interface(self._name)
+        solved = {function.qualname for function in told.functions.values() if function.solved} if told else ()
+        sketched = sketch(self._tree, self._name, self._lines, solved)
+        return sketched if told is None else completed(told, sketched)
 
     def _not_analysed(self, error: reading.NotReadable) -> None:
         location = Location(error.line, error.column, error.line, error.column + 1)
         severity = None if error.fault else Severity.INFO
         self._fail(NOT_ANALYSED, location, error.problem, error.remedy, severity)
 
-    def _places(self, findings: list[Finding]) -> set[Location]:
-        """Return the places whose lines are shown: those pointed at, and the single lines between two of them."""
-        places: set[Location] = set()
-        for finding in findings:
-            steps = [step.location for step in finding.evidence if step.path == self._source.path]
-            places.update((finding.location, *steps))
-            lines = {place.line for place in (finding.location, *steps)}
-            between = {line + 1 for line in lines if line + 2 in lines} - lines
-            places.update(Location(line, 1, line, 1) for line in between)
-        return places
-
-    def _findings(self, places: Places) -> list[Finding]:
+    def _findings(self, places: Places, view: View) -> list[Finding]:
         """Parse, analyse and ask the rules; a finding that is made twice counts once, in its surest form."""
         best: dict[tuple[str, Location], Finding] = {}
-        for draft in self._drafts(places):
+        for draft in self._drafts(places, view):
             finding = self._located(draft)
             key = (finding.code, finding.location)
             if key not in best or _strength(finding) < _strength(best[key]):
@@ -218,10 +280,10 @@ class _Check:
     def _on_fix_crash(self, draft: Draft, error: Exception) -> None:
         self._crash(error, f"{draft.rule.code} failed to write a fix", draft.span)
 
-    def _drafts(self, places: Places) -> list[Draft]:
+    def _drafts(self, places: Places, view: View) -> list[Draft]:
         drafts: list[Draft] = []
         try:
-            for draft in self._analysis(places):
+            for draft in self._analysis(places, view):
                 drafts.append(draft)
         except reading.NotReadable as error:
             self._not_analysed(error)
@@ -229,19 +291,25 @@ class _Check:
             self._crash(error, "the analysis of the file failed", _WHOLE_FILE)
         return drafts
 
-    def _analysis(self, places: Places) -> Iterator[Draft]:
-        from gradlint.lower.python import lower
-        from gradlint.lower.python.outline import outline
+    def _analysis(self, places: Places, view: View) -> Iterator[Draft]:
         from gradlint.project.analysis import analyse
         from gradlint.project.program import OutOfTime
+        from gradlint.project.sketch import place
+        from gradlint.torch_model.contracts import contracts
 
         deadline = time.monotonic() + self._settings.seconds
         rules = [rule for rule in registry.all_rules() if rule.code in self._codes]
-        text = self._source.text
-        short = outline(text, places)
-        module = lower(text, parsing.parse_outline(text, short), places, short)
+        module = self._lowered(places, view)
+        facts_of = partial(
+            analyse,
+            view=view,
+            name=self._job.name,
+            locate=partial(place, self._lines),
+            rows=contracts(self._settings.contracts),
+        )
+        tell = self._tell if self._job.name else None
         try:
-            for facts in analyse(module, self._source.path, self._on_crash, deadline):
+            for facts in facts_of(module, self._name, self._on_crash, deadline, tell=tell):
                 for rule in rules:
                     try:
                         yield from rule.check(facts)
@@ -252,14 +320,29 @@ class _Check:
             location = self._lines.location(_WHOLE_FILE)
             self._fail(INTERNAL_ERROR, location, problem, "split the file, or exclude it", Severity.INFO)
 
+    def _lowered(self, places: Places, view: View) -> Body:
+        """Parse and lower what matters of the file."""
+        from gradlint.lower.python import lower
+        from gradlint.lower.python.outline import outline, outlined
+
+        text = self._source.text
+        short = outline(text, places, view.asked)
+        whole = parsing.parse_unbounded(text)
+        tree = outlined(whole, short) if short is not text else whole
+        parsing.require_bounds(tree)
+        self._tree = whole
+        return lower(text, tree, places, short)
+
+    def _tell(self, interface: Interface) -> None:
+        self._interface = interface
+
     def _on_crash(self, body: Body, error: Exception) -> None:
         self._crash(error, f"the analysis of {_called(body)} failed", body.name_span)
 
     def _crash(self, error: Exception, what: str, span: Span) -> None:
         if self._settings.raise_internal_errors:
             raise error
-        words = f"{type(error).__name__}: {error}"[:200].rstrip(": ")
-        self._fail(INTERNAL_ERROR, self._lines.location(span), f"{what} ({words})", _REPORT_BUG)
+        self._fail(INTERNAL_ERROR, self._lines.location(span), f"{what} ({_worded(error)})", _REPORT_BUG)
 
     def _fail(self, code: str, location: Location, problem: str, remedy: str, severity: Severity | None = None) -> None:
         self._complete = False
@@ -270,131 +353,35 @@ class _Check:
         return _engine_finding(code, self._source.path, location, self._settings, severity=severity, **words)
 
     def _located(self, draft: Draft) -> Finding:
-        rule, path = draft.rule, self._source.path
+        rule = draft.rule
         return Finding(
             code=rule.code,
             name=rule.name,
             severity=self._settings.severities.get(rule.code, rule.severity),
             certainty=draft.certainty,
-            path=path,
+            path=self._source.path,
             location=self._lines.location(draft.span),
             message=draft.message,
             help=draft.help,
-            evidence=tuple(Evidence(path, self._lines.location(span), text) for span, text in draft.because),
+            evidence=tuple(self._evidence(where, text) for where, text in draft.because),
         )
 
-    def _suppressed(self, found: list[Finding]) -> list[Finding]:
-        """Return what the file's comments leave of ``found``, and what is to be said about the comments."""
-        comments = [_Comment(suppression) for suppression in suppressions.scan(self._source.text)]
-        kept = _leave(comments, found + self._invalid(comments))
-        # A file that was not fully analysed may hold what an idle comment is for.
-        idle = self._unused(comments) if self._complete else []
-        return kept + _leave(comments, idle + self._unexplained(comments))
-
-    def _invalid(self, comments: list[_Comment]) -> list[Finding]:
-        if INVALID_SUPPRESSION not in self._codes:
-            return []
-        form = "write `# gradlint: ignore[CODE] -- reason`"
-        return [
-            self._own(INVALID_SUPPRESSION, comment.suppression.location, problem=problem, remedy=remedy or form)
-            for comment in comments
-            for problem, remedy in comment.problems()
-        ]
-
-    def _unexplained(self, comments: list[_Comment]) -> list[Finding]:
-        if INVALID_SUPPRESSION not in self._codes or not self._settings.require_reason:
-            return []
-        form = "write `# gradlint: ignore[{}] -- reason`"
-        return [
-            self._own(
-                INVALID_SUPPRESSION,
-                comment.suppression.location,
-                problem="a suppression must give its reason",
-                remedy=form.format(", ".join(comment.suppression.codes)),
-            )
-            for comment in comments
-            if comment.suppression.used and comment.suppression.codes is not None and not comment.suppression.reason
-        ]
-
-    def _unused(self, comments: list[_Comment]) -> list[Finding]:
-        if UNUSED_SUPPRESSION not in self._codes:
-            return []
-        from gradlint.fix.comments import without
-
-        found: list[Finding] = []
-        for comment in comments:
-            idle = comment.unused(self._codes)
-            if idle:
-                codes = ", ".join(idle)
-                what = "the comment" if comment.is_all(idle) else f"{codes} from the comment"
-                finding = self._own(UNUSED_SUPPRESSION, comment.suppression.location, codes=codes, what=what)
-                found.append(replace(finding, fixes=without(self._source.text, comment.suppression, idle)))
-        return found
+    def _evidence(self, where: Span | Elsewhere, text: str) -> Evidence:
+        if len(where) == 2:
+            path, found = where
+            location = Location(found.line, found.column, found.end_line, found.end_column)
+            return Evidence(self._source.path if path == self._name else ELSEWHERE + path, location, text)
+        return Evidence(self._source.path, self._lines.location(where), text)
 
 
-class _Comment:
-    """A suppression comment and the rules it names."""
-
-    def __init__(self, suppression: Suppression) -> None:
-        self.suppression = suppression
-        self._unknown: list[str] = []
-        self._codes: dict[str, str] = {}
-        for written in suppression.codes or ():
-            try:
-                self._codes[registry.rule(written).code] = written
-            except registry.UnknownRule as error:
-                self._unknown.append(str(error))
-
-    def silences(self, code: str) -> bool:
-        """Tell whether findings with ``code`` are meant."""
-        return self.suppression.codes is None or code in self._codes
-
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """Yield what is wrong with the comment, and what to do if there is more to say than the form."""
-        if self.suppression.malformed:
-            yield self.suppression.malformed, ""
-            return
-        for unknown in self._unknown:
-            yield unknown, "`gradlint rules` lists the rules"
-        for code in sorted(FAILURES & self._codes.keys()):
-            yield f"{code} cannot be suppressed by a comment", "use `per-file-ignores` in the configuration"
-
-    def unused(self, active: frozenset[str]) -> list[str]:
-        """Return the rules as written that ran and had nothing to silence."""
-        countable = active - FAILURES - {UNUSED_SUPPRESSION} - self.suppression.used
-        return [written for code, written in self._codes.items() if code in countable]
-
-    def is_all(self, written: list[str]) -> bool:
-        """Tell whether the comment says nothing but ``written``; a ``noqa`` may hold codes of other linters."""
-        return not self.suppression.is_noqa and len(written) == len(self.suppression.codes or ())
+def _strength(finding: Finding) -> tuple[int, list[tuple[str, Location, str]]]:
+    """Return what the surest of several findings is the least by, however the path of the file was written."""
+    steps = [("" if step.path == finding.path else step.path, step.location, step.text) for step in finding.evidence]
+    return finding.certainty.rank, steps
 
 
-def _leave(comments: list[_Comment], findings: list[Finding]) -> list[Finding]:
-    """Return the findings that no comment silences, and note in the comments what they silenced."""
-    findings = sorted(findings, key=lambda f: f.location.line)
-    lines = [finding.location.line for finding in findings]
-    silenced: set[int] = set()
-    for comment in comments:
-        suppression = comment.suppression
-        if suppression.malformed:
-            continue
-        first, last = suppression.rows or (0, lines[-1] if lines else 0)
-        for index in range(bisect_left(lines, first), bisect_right(lines, last)):
-            if comment.silences(findings[index].code):
-                suppression.used.add(findings[index].code)
-                silenced.add(index)
-    return [finding for index, finding in enumerate(findings) if index not in silenced]
-
-
-def unsuppressed(findings: Sequence[Finding], text: str) -> list[Finding]:
-    """Return the findings in ``text`` that none of its comments silences."""
-    if not findings or not suppressions.marked(text.encode("utf-8", "surrogatepass")):
-        return list(findings)
-    return _leave([_Comment(suppression) for suppression in suppressions.scan(text)], list(findings))
-
-
-def _strength(finding: Finding) -> tuple[int, tuple[Evidence, ...]]:
-    return finding.certainty.rank, finding.evidence
+def _worded(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200].rstrip(": ")
 
 
 def _called(body: Body) -> str:

@@ -81,6 +81,8 @@ def configuration(folder: str, options: dict[str, Any]) -> Config:
         if chosen:
             config.expand(chosen, f"--{key}")
             changes[key] = chosen if key == "select" else (*found.ignore, *chosen)
+    if options.get("link") is not None:
+        changes["link"] = options["link"]
     certainty: Certainty | None = options["min_certainty"] and Certainty(options["min_certainty"])
     if certainty is not None:
         changes["min_certainty"] = certainty

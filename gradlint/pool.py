@@ -15,8 +15,9 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import wait as wait_for
+from typing import Any
 
 from gradlint import filecheck
 from gradlint.filecheck import Job, Report, Settings
@@ -35,23 +36,41 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def run(
-    batches: Iterator[list[Job]], settings: Settings, workers: int, executor: Executor | None = None
-) -> Iterator[list[Report]]:
-    """Yield the reports of all ``batches``, in any order; from ``executor`` until it breaks, if one is given."""
-    if executor is not None:
-        lost: list[Job] = []
-        yield from _feed(executor, batches, settings, workers * _AHEAD, lost)
-        yield from _one_by_one(lost, settings)
-        if not lost:
-            return
-    while True:
-        lost = []
-        with _pool(workers) as pool:
-            yield from _feed(pool, batches, settings, workers * _AHEAD, lost)
-        if not lost:
-            return
-        yield from _one_by_one(lost, settings)
+class Workers:
+    """``count`` processes that are started when there is something to do, and wait for more until the ``with`` ends.
+
+    If an ``executor`` is given it takes their place until it breaks.
+    """
+
+    def __init__(self, count: int, settings: Settings, executor: Executor | None = None) -> None:
+        self.count = count
+        self._settings = settings
+        self._executor = executor
+        self._own = ExitStack()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        self._own.__exit__(*raised)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is somebody to give work to at once."""
+        return self._executor is not None
+
+    def check(self, batches: Iterator[list[Job]]) -> Iterator[list[Report]]:
+        """Yield the reports of all ``batches``, in any order."""
+        while True:
+            if self._executor is None:
+                self._executor = self._own.enter_context(_pool(self.count))
+            lost: list[Job] = []
+            yield from _feed(self._executor, batches, self._settings, self.count * _AHEAD, lost)
+            if not lost:
+                return
+            self._own.close()
+            self._executor = None
+            yield from _one_by_one(lost, self._settings)
 
 
 def _feed(

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 from gradlint.finding import Certainty, Fix, Severity
 
 if TYPE_CHECKING:
-    from gradlint.facts import Facts
+    from gradlint.facts import Elsewhere, Facts
     from gradlint.fix import Source
     from gradlint.ir.events import Span
 
-Because = Sequence["tuple[Span, str]"]
+Because = Sequence["tuple[Span | Elsewhere, str]"]
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """A finding before the engine has turned byte spans into locations and applied the configuration.
 
+    What ``because`` points at may stand in another file.
     ``fact`` is what the rule's `Rule.fix` is given, if the finding is reported at all.
     """
 
@@ -29,7 +30,7 @@ class Draft:
     message: str
     help: str
     certainty: Certainty
-    because: tuple[tuple[Span, str], ...]
+    because: tuple[tuple[Span | Elsewhere, str], ...]
     fact: object = None
 
 

@@ -35,6 +35,24 @@ class Trainer:
         return total / len(val_loader)
 ```
 
+A method that a module has for inference, beside the `forward` that it is trained through:
+
+```python
+import torch
+
+
+class Vocoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Linear(80, 256)
+
+    def forward(self, mel):
+        return self.layers(mel)
+
+    def inference(self, mel):
+        return self.forward(mel.clamp(min=-4.0)).flatten()  # error
+```
+
 A teacher whose output is detached anyway:
 
 ```python
@@ -86,7 +104,8 @@ class Trainer:
 That a forward is evaluation is concluded from the module's mode, the function's role, the loader and what becomes of
 the output, so a finding is likely, not certain. Callers that turn gradients off, frozen models, methods such as
 `generate()` that guard themselves, frameworks that run a method with gradients off, and code that differentiates in
-evaluation are silent:
+evaluation are silent. So are the methods of a module that return a graph, unless they are called `inference` or the
+like and neither `forward` nor a loss calls them:
 
 ```python
 import torch
@@ -100,9 +119,10 @@ def saliency(model, image):
 
 ## Fix safety
 
-The fix puts the statement with the forward under `torch.no_grad()`. A caller elsewhere that differentiates the result
-would break: it is unsafe and never applied unasked. Where the statement computes something else that may be
-differentiated, such as `criterion(student(x), teacher(x).detach())`, there is no fix.
+The fix puts the statement with the forward under `torch.no_grad()`; above a method that is for inference it puts the
+decorator. A caller elsewhere that differentiates the result would break: it is unsafe and never applied unasked. Where
+the statement computes something else that may be differentiated, such as
+`criterion(student(x), teacher(x).detach())`, there is no fix.
 
 ## Runtime check
 
@@ -145,5 +165,7 @@ class MissingNoGrad(Rule):
             )
 
     def fix(self, fact: IdleForward, source: Source) -> Fix:
-        """Run the statement with gradients off."""
+        """Run the statement with gradients off, or all of a method that is for inference only."""
+        if fact.whole:
+            return Fix(Safety.UNSAFE, "run the method with gradients off", modes.guarded_whole(source, fact.span))
         return Fix(Safety.UNSAFE, "run it with gradients off", modes.guarded(source, fact.span))

@@ -140,7 +140,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.finding import Certainty, Fix, Safety, Severity
-from gradlint.fix import inplace
+from gradlint.fix import NoFix, inplace
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
@@ -163,12 +163,15 @@ class InplaceOnLeaf(Rule):
         """Report in-place edits, made with gradients on, of leaves that require grad and of their views."""
         for edit in facts.edits:
             if edit.writes_leaf and edit.modes.records:
-                because = ((edit.called, "a leaf is handed over here"),) if edit.called else ()
+                handed = ((edit.called, "a leaf is handed over here"),) if edit.called else edit.handed_over()
+                because = (*facts.unguarded, *handed)
                 target = edit.target.name or "the tensor"
                 yield self.finding(edit.span, because, fact=edit, op=edit.op, target=target)
 
     def fix(self, fact: Edit, source: Source) -> Fix:
         """Edit the leaf with gradients off; a total of losses is rather computed anew."""
+        if fact.inside is not None:
+            raise NoFix("the edit stands in a function that others may call")
         if inplace.sums_up(source, fact):
             return Fix(Safety.UNSAFE, "compute a new tensor", inplace.rebound(source, fact))
         return Fix(Safety.UNSAFE, "edit it with gradients off", inplace.without_gradients(source, fact))

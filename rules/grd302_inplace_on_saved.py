@@ -144,7 +144,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.finding import Certainty, Fix, Safety, Severity
-from gradlint.fix import inplace
+from gradlint.fix import NoFix, inplace
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class InplaceOnSaved(Rule):
             yield self.finding(
                 edit.span,
                 fact=edit,
-                because=((saved.span, f"`{saved.op}` saves its {saved.role} here"), (edit.span, "edited here")),
+                because=((saved.span, f"`{saved.op}` saves its {saved.role} here"), *edit.because()),
                 certainty=Certainty.CERTAIN if edit.backwarded else Certainty.LIKELY,
                 op=edit.op,
                 target=edit.target.name or "the tensor",
@@ -181,4 +181,6 @@ class InplaceOnSaved(Rule):
 
     def fix(self, fact: Edit, source: Source) -> Fix:
         """Compute a new tensor under the same name."""
+        if fact.inside is not None:
+            raise NoFix("the edit stands in a function that others may call")
         return Fix(Safety.UNSAFE, "write it out of place", inplace.out_of_place(source, fact))

@@ -67,7 +67,7 @@ def test_the_nearest_file_that_has_settings_wins(tmp_path: Path) -> None:
 
 WRONG = {
     "ignroe = []": "unknown key `ignroe`; did you mean `ignore`?",
-    "xyz = 1": "unknown key `xyz`; the keys are exclude, ignore, ",
+    "xyz = 1": "unknown key `xyz`; the keys are contracts, exclude, ",
     "plugins = ['x']": "unknown key `plugins`",
     "output-file = 'x'": "unknown key `output-file`",
     "select = 'GRD1'": "`select` must be a list of strings, not 'GRD1'",

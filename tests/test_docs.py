@@ -61,7 +61,7 @@ def test_formats_and_options_in_the_guide_exist() -> None:
     from gradlint.cli import commands
 
     check = commands.commands["check"]
-    options = {name for parameter in check.params for name in parameter.opts}
+    options = {name for parameter in check.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert set(re.findall(r"(?<![\w-])(--[a-z][a-z-]*)", GUIDE)) <= options
     (form,) = [parameter for parameter in check.params if "--format" in parameter.opts]
     formats = set(re.findall(r"^\| `(\w+)` \|", GUIDE.partition("## Output formats")[2], re.MULTILINE))

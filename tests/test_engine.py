@@ -217,7 +217,7 @@ def test_nothing_is_unused_in_a_file_that_was_not_fully_analysed() -> None:
 def test_an_analysis_that_fails_is_reported_at_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     from gradlint.project import analysis
 
-    def analyse(module: Any, path: str, on_crash: Any, deadline: float) -> Iterator[Any]:
+    def analyse(module: Any, path: str, on_crash: Any, deadline: float, **linked: Any) -> Iterator[Any]:
         on_crash(module.children[0], Raises("in the body"))
         yield from ()
         raise Raises("in the file")
@@ -306,7 +306,8 @@ def test_workers_go_when_their_parent_is_killed(tmp_path: Path) -> None:
         "    time.sleep(60)\n"
         "filecheck.check_file = slow\n"
         "pool._may_fork = lambda: True\n"
-        "list(pool.run(iter([[Job('x', b'')], [Job('y', b'')]]), Settings(frozenset()), 2))\n"
+        "with pool.Workers(2, Settings(frozenset())) as workers:\n"
+        "    list(workers.check(iter([[Job('x', b'')], [Job('y', b'')]])))\n"
     )
     runner = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
     workers: list[int] = []

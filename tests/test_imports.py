@@ -20,6 +20,7 @@ LAYERS = {
     "domains": {"domains", "flow", "ir"},
     "lower": {"lower", "ir", "torch_model"},
     "torch_model": {"torch_model"},
+    "linking": {"linking", "domains"},
     "source": {"source", "finding"},
     "fix": {"fix", "finding", "source", "torch_model"},
 }

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from gradlint.finding import Finding
-from gradlint.lower.python.outline import outline
-from gradlint.source import parsing
+from gradlint.lower.python.outline import outline, outlined
 from gradlint.testing.fixtures import lint
 from gradlint.torch_model.words import Places, mentions_torch
 
@@ -55,7 +54,7 @@ def test_a_file_with_a_finding_is_looked_at(path: Path) -> None:
 def test_the_outline_loses_no_finding(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = path.read_text()
     short = facts_of(lint(text, path.as_posix()))
-    monkeypatch.setattr(parsing, "parse_outline", lambda text, outline: parsing.parse(text))
+    monkeypatch.setattr("gradlint.lower.python.outline.outlined", lambda tree, outline: tree)
     assert short == facts_of(lint(text, path.as_posix()))
 
 
@@ -174,9 +173,26 @@ def test_narrow_indentation_is_left_alone() -> None:
     assert of(text) == text
 
 
-def test_a_broken_outline_is_parsed_whole() -> None:
-    text = "x = 1\n"
-    assert ast.dump(parsing.parse_outline(text, "x = (\n")) == ast.dump(ast.parse(text))
+def test_what_the_outline_leaves_out_is_no_part_of_the_tree() -> None:
+    rows = "".join(f'    "row{number}",\n' for number in range(20))
+    text = f"\nclass Model:\n    def idle(self):\n        pass\n\nidle = [\n{rows}]\n{IDLE.format(n=0)}{RELEVANT}"
+    whole = ast.parse(text)
+    before = ast.dump(whole, include_attributes=True)
+    tree = outlined(whole, of(text))
+    assert [node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))] == [
+        "Model",
+        "idle_0",
+        "relevant",
+    ]
+    assert not any(isinstance(node, ast.Assign) for node in tree.body)
+    assert ast.dump(whole, include_attributes=True) == before
+
+
+def test_an_outline_that_is_no_python_does_no_harm() -> None:
+    text = f"\ndef idle(\nx):\n    return x\n{RELEVANT.format(result='x')}"
+    with pytest.raises(SyntaxError):
+        ast.parse(of(text))
+    assert [node.name for node in outlined(ast.parse(text), of(text)).body if hasattr(node, "name")] == ["relevant"]
 
 
 @pytest.mark.parametrize(

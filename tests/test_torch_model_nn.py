@@ -14,15 +14,12 @@ from torch.nn import functional
 from torch.optim import lr_scheduler, swa_utils
 
 from gradlint.torch_model import (
-    backward_call,
-    backward_calls,
     batch_norms,
     buffer_methods,
     closure_optimizers,
     container_modules,
     fluent_methods,
     functional_losses,
-    guards_itself,
     inplace_modules,
     iterator_methods,
     losses,
@@ -35,13 +32,13 @@ from gradlint.torch_model import (
     parameter_free_modules,
     parameter_methods,
     recurrent_modules,
-    scaled_losses,
     schedulers,
-    self_guarding,
     submodule_methods,
     torch_optimizers,
     trainable_modules,
 )
+from gradlint.torch_model.contracts import contracts
+from gradlint.torch_model.frameworks import calls
 
 pytestmark = pytest.mark.torch
 
@@ -277,20 +274,10 @@ def test_schedulers_are_complete() -> None:
 
 def test_scaled_loss_reaches_the_loss() -> None:
     w = torch.ones(1, requires_grad=True)
-    scaler = torch.amp.GradScaler("cpu")
-    method = next(row.method for row in scaled_losses() if "torch.amp.GradScaler" in row.types)
-    getattr(scaler, method)(w.sum()).backward()
+    row = contracts().method(["torch.amp.GradScaler"], "", "scale")
+    assert row is not None and row.returns == row.parameters == ("outputs",)
+    torch.amp.GradScaler("cpu").scale(w.sum()).backward()
     assert w.grad is not None
-
-
-def test_backward_calls_are_found_by_name_or_class() -> None:
-    assert all(row.source and row.loss == 0 for row in backward_calls())
-    by_name = backward_call("backward", "accelerator", None)
-    assert by_name is not None
-    assert by_name == backward_call("backward", "acc", "accelerate.Accelerator")
-    assert backward_call("manual_backward", "self", None) is not None
-    assert backward_call("backward", "loss", None) is None
-    assert backward_call("backward", "accelerator", "torch.Tensor") is None
 
 
 def _step(w: torch.Tensor) -> None:
@@ -324,6 +311,10 @@ def _update_parameters(w: torch.Tensor) -> None:
     assert all(one.grad_fn is None for one in averaged.parameters())
 
 
+def _load_state_dict(w: torch.Tensor) -> None:
+    nn.Linear(2, 2).load_state_dict(nn.Linear(2, 2).state_dict(keep_vars=True))
+
+
 GUARDED: dict[str, Callable[[torch.Tensor], object]] = {
     "torch.nn.init.*": nn.init.zeros_,
     "torch.optim.*.step": _step,
@@ -331,22 +322,21 @@ GUARDED: dict[str, Callable[[torch.Tensor], object]] = {
     "torch.optim.swa_utils.update_bn": _update_bn,
     "torch.nn.utils.clip_grad_norm_": _clip_norm,
     "torch.nn.utils.clip_grad_value_": _clip_value,
-    "load_state_dict": lambda w: nn.Linear(2, 2).load_state_dict(nn.Linear(2, 2).state_dict(keep_vars=True)),
-    "update_parameters": _update_parameters,
+    "torch.nn.Module.load_state_dict": _load_state_dict,
+    "torch.optim.swa_utils.AveragedModel.update_parameters": _update_parameters,
 }
-OTHERS = {"generate", "sentence_transformers.SentenceTransformer.encode", "transformers.pipeline"}
 
 
 def test_self_guarding_callees_of_torch_are_legal_on_leaves() -> None:
-    listed = {row.name or row.method for row in self_guarding()}
-    assert listed == GUARDED.keys() | OTHERS
+    listed = {name for row in calls() if row.guards for name in row.names if name.startswith("torch.")}
+    assert listed == GUARDED.keys()
     for run in GUARDED.values():
         w = torch.randn(2, 2, requires_grad=True)
         run(w)
         assert w.is_leaf and w.requires_grad
 
 
-def test_guards_itself_takes_names_and_methods() -> None:
-    assert guards_itself("generate") and guards_itself("torch.nn.init.zeros_")
-    assert guards_itself("torch.optim.SGD.step") and guards_itself("torch.nn.Module.load_state_dict")
-    assert not guards_itself("torch.relu") and not guards_itself("step")
+def test_guards_are_found_by_pattern() -> None:
+    guards = contracts().guards
+    assert guards("torch.nn.init.zeros_") and guards("torch.optim.SGD.step") and guards("torch.optim.SGD.zero_grad")
+    assert not guards("torch.relu") and not guards("torch.nn.Module.step")

@@ -36,7 +36,7 @@ def uses(text: str, function: str = "f", parameter: str = "v") -> list[str]:
         ("v.backward()", [WALKED]),
         ("(v * 2).sum().backward()", [WALKED]),
         ("torch.autograd.grad(v, x)", [WALKED]),
-        ("scaler.scale(v).backward()", [WALKED + "?"]),
+        ("scaler.scale(v).backward()", [WALKED]),
         ("trainer.train_step(v)", [WALKED]),
         ("print(v.item())", [OFF]),
         ("y = v.detach() * 2", [OFF]),

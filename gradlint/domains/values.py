@@ -7,6 +7,7 @@ atoms; the join of two values is their union. What is known about an atom that c
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import msgspec
@@ -193,6 +194,7 @@ MANY = Unknown()
 EVERYTHING: Value = frozenset({UNKNOWN, MANY})
 """What a set that grew too large becomes. It absorbs whatever is joined to it, which `TOP` does not: an unknown
 thing is one of the things that a name may stand for."""
+_NOWHERE: Span = (0, 0, 0, 0)
 MOST_ATOMS = 12
 """A set that grows beyond this is everything."""
 
@@ -271,3 +273,17 @@ def union(values: list[Value]) -> Value:
 def bounded(joined: Value) -> Value:
     """A union of values, unless it grew too large: then it is everything, and stays so."""
     return EVERYTHING if len(joined) > MOST_ATOMS or MANY in joined else joined
+
+
+def ordered(value: Collection[Atom]) -> list[Atom]:
+    """The atoms of a value in an order that does not depend on where they lie in memory."""
+    return sorted(value, key=_key) if len(value) > 1 else list(value)
+
+
+def _key(atom: Atom) -> tuple[str, str, str, Span]:
+    root = atom.receiver if isinstance(atom, Method) else atom
+    if isinstance(root, Obj):
+        return type(atom).__name__, atom.label, root.type, root.span
+    body = root.body if isinstance(root, (Fn, Cls)) else root.scope if isinstance(root, Sym) else None
+    where = (body.qualname, body.span) if isinstance(body, Body) else ("", _NOWHERE)
+    return type(atom).__name__, atom.label, *where

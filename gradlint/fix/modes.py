@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from gradlint.finding import Edit
 from gradlint.fix import blocks, names
-from gradlint.fix.source import FUNCTION, NoFix, Place, Source, span_of
+from gradlint.fix.source import FUNCTION, NoFix, Place, Source, here, span_of
 from gradlint.fix.untracked import may_go_untracked
 
 if TYPE_CHECKING:
-    from gradlint.facts import Backward, ContextMisuse, InferenceUse, Leak
+    from gradlint.facts import Backward, ContextMisuse, Elsewhere, InferenceUse, Leak
     from gradlint.ir.events import Span
 
 _OFF = ("no_grad", "inference_mode")
@@ -23,15 +23,28 @@ _BACKWARDS = frozenset({"backward", "manual_backward"})
 # -- a mode of its own -------------------------------------------------------------------------------------
 
 
-def guarded(source: Source, forward: Span) -> tuple[Edit, ...]:
+def guarded(source: Source, forward: Span | Elsewhere) -> tuple[Edit, ...]:
     """Put the statement around a forward that nobody differentiates under ``no_grad``.
 
-    Raises `NoFix` where the statement computes something else that may be differentiated.
+    Raises `NoFix` where the statement computes something else that may be differentiated, or is in another file.
     """
-    place = source.place(forward)
-    may_go_untracked(source, place, forward)
+    span = here(forward)
+    place = source.place(span)
+    may_go_untracked(source, place, span)
     spelling = names.spelling(source, place, "no_grad")
     return (*blocks.wrapped(source, [place.node], f"with {spelling.text}():"), *spelling.edits)
+
+
+def guarded_whole(source: Source, forward: Span) -> tuple[Edit, ...]:
+    """Put ``no_grad`` above the function that a forward stands in, since nobody differentiates anything in it.
+
+    Raises `NoFix` where the forward is not in a plain function.
+    """
+    function = source.place(forward).function
+    if not isinstance(function, ast.FunctionDef):
+        raise NoFix("the forward is not in a plain function")
+    spelling = names.spelling(source, source.place(span_of(function)), "no_grad")
+    return (blocks.decorated(source, function, f"{spelling.text}()"), *spelling.edits)
 
 
 def entered(source: Source, misuse: ContextMisuse) -> tuple[Edit, ...]:

@@ -18,6 +18,7 @@ from gradlint.source import parsing
 from gradlint.source.reading import NotReadable
 
 if TYPE_CHECKING:
+    from gradlint.facts import Elsewhere
     from gradlint.ir.events import Span
 
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -49,6 +50,13 @@ class Place:
     def rest(self) -> list[ast.stmt]:
         """The statements behind it in its suite."""
         return self.suite[self.index + 1 :]
+
+
+def here(where: Span | Elsewhere) -> Span:
+    """Return the span of a place in the file that is mended. Raises `NoFix` for a place in another file."""
+    if len(where) == 2:
+        raise NoFix("it takes an edit of another file")
+    return where
 
 
 class Source:
@@ -151,9 +159,9 @@ class Source:
             path.append(inner)
         return tuple(path)
 
-    def place(self, span: Span) -> Place:
-        """The innermost statement that holds ``span``. Raises `NoFix` if there is none."""
-        path = self.path(span)
+    def place(self, where: Span | Elsewhere) -> Place:
+        """The innermost statement that holds ``where``. Raises `NoFix` if there is none in this file."""
+        path = self.path(here(where))
         for depth in range(len(path) - 1, 0, -1):
             node = path[depth]
             if isinstance(node, ast.stmt):

@@ -7,11 +7,12 @@ again. A body's facts come from the mode it is entered in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
 from gradlint.domains import grad_mode
+from gradlint.domains.tensor import Saved
 from gradlint.domains.values import Atom
 from gradlint.facts import (
     AttributeWrite,
@@ -26,18 +27,23 @@ from gradlint.facts import (
     Suspension,
 )
 from gradlint.ir.cfg import Body
-from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks, purpose
-from gradlint.project.entries import entry_modes, first_entry
+from gradlint.linking.interface import EMPTY, Interface, View
+from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks, purpose, telling
+from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
 from gradlint.project.evaluation import Evaluation
 from gradlint.project.handed import handing_over
 from gradlint.project.program import OutOfTime, Program
 from gradlint.project.protocol import Protocol
 from gradlint.project.summaries import Run
+from gradlint.project.telling import Locate
 from gradlint.project.uncleared import loops_around_steps, uncleared
+from gradlint.project.uses import OFF, Tracer
 from gradlint.project.wiped import wiped
 from gradlint.torch_model import roles
+from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
+Tell = Callable[[Interface], None]
 
 
 def bodies(module: Body) -> Iterator[Body]:
@@ -49,12 +55,26 @@ def bodies(module: Body) -> Iterator[Body]:
         pending.extend(reversed(body.children))
 
 
-def analyse(module: Body, path: str, on_crash: Crash | None = None, deadline: float = float("inf")) -> Iterator[Facts]:
+def analyse(
+    module: Body,
+    path: str,
+    on_crash: Crash | None = None,
+    deadline: float = float("inf"),
+    *,
+    view: View = EMPTY,
+    name: str = "",
+    tell: Tell | None = None,
+    locate: Locate | None = None,
+    rows: Contracts | None = None,
+) -> Iterator[Facts]:
     """Yield the facts of every body of a file; a body that crashes is reported to ``on_crash`` and left out.
 
+    ``view`` is what is known of other files, among which this one is called ``name``; ``tell`` is called at the end
+    with what this file tells the others, its places as ``locate`` has them. ``rows`` are the contracts of frameworks in
+    force, those that come with gradlint if there are none.
     Raises `OutOfTime` when `time.monotonic` passes ``deadline``, in seconds, before all bodies are solved.
     """
-    program = Program(module, deadline)
+    program = Program(module, deadline, view, name, rows)
     crashed: set[Body] = set()
 
     def guarded(body: Body, work: Callable[[], object]) -> bool:
@@ -77,31 +97,44 @@ def analyse(module: Body, path: str, on_crash: Crash | None = None, deadline: fl
 
     solved: list[Body] = []
     while program.again():
-        solved = [body for body in wanted(module) if solve(body)]
+        solved = [body for body in wanted(module, view.asked) if solve(body)]
     unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
     for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program)):
         if body not in solved and solve(body):
             solved.append(body)
     entries = entry_modes(program, solved)
-    evaluation = Evaluation(program, path, {body: entries.get(body, grad_mode.INHERITED) for body in solved})
+    recorded = recorded_modes(program, entries)
+    evaluation = Evaluation(program, path, {body: recorded[body] for body in solved})
     for body in solved:
         known: list[Facts] = []
-        entry = entries.get(body, grad_mode.INHERITED)
-        if guarded(body, partial(collect, known, program, body, path, entry, evaluation)):
+        if guarded(body, partial(collect, known, program, body, path, entries, recorded, evaluation)):
             yield from known
+    if tell is not None and locate is not None:
+        tell(telling.interface(program, evaluation, [body for body in solved if body not in crashed], locate))
 
 
-def collect(into: list[Facts], program: Program, body: Body, path: str, entry: int, evaluation: Evaluation) -> None:
+def collect(
+    into: list[Facts],
+    program: Program,
+    body: Body,
+    path: str,
+    entries: Mapping[Body, int],
+    recorded: Mapping[Body, int],
+    evaluation: Evaluation,
+) -> None:
     """Add the facts of one body to ``into``."""
-    into.extend(facts_of(program, body, path, entry, evaluation))
+    into.extend(facts_of(program, body, path, entries, recorded, evaluation))
 
 
-def wanted(module: Body) -> Iterator[Body]:
-    """The module, the bodies that speak of gradients, and those around them, which decorate and bind them."""
+def wanted(module: Body, asked: Collection[str] = ()) -> Iterator[Body]:
+    """The module, the bodies that speak of gradients, and those around them, which decorate and bind them.
+
+    ``asked`` are the qualified names of more.
+    """
     every = list(bodies(module))
     found = {module}
     for body in every:
-        inner: Body | None = body if body.relevant or purpose.is_telling(body) else None
+        inner: Body | None = body if body.relevant or purpose.is_telling(body) or body.qualname in asked else None
         while inner is not None and inner not in found:
             found.add(inner)
             inner = inner.parent
@@ -119,14 +152,15 @@ def forwards_with_in_place_layers(program: Program) -> list[Body]:
     return found
 
 
-def backwards(run: Run) -> Iterator[Backward]:
+def backwards(program: Program, run: Run) -> Iterator[Backward]:
     """The backward passes; leaves whose gradient somebody reads were made on purpose."""
+    called = called_off(program, run.body) if grad_mode.never_records(run.entry) else ()
     for backward in run.recorder.backwards():
         target = replace(backward.target, flagged=backward.target.flagged - run.flags_read)
-        yield replace(backward, target=target)
+        yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 
 
-def edits(program: Program, run: Run) -> Iterator[Edit]:
+def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
     """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors.
 
     Of ``t[key] += x``, which edits a part and stores it again, and of ``w.mul_(a).add_(b)``, one says it all if a leaf
@@ -149,8 +183,23 @@ def edits(program: Program, run: Run) -> Iterator[Edit]:
         if edit.saved and not following and is_inference(run.body):
             edit = replace(edit, saved=())
         if edit.saved:
-            edit = replace(edit, saved=tuple(saved for saved in edit.saved if program.keeps(saved.keeper)))
+            kept = (saved for saved in edit.saved if program.keeps(saved.keeper))
+            edit = replace(edit, saved=tuple(saved for saved in kept if not leads_nowhere(tracer, run.body, saved)))
         yield replace(edit, backwarded=bool(following))
+
+
+def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
+    """Whether the result of the operation that saved is read, but off the graph by every use: ``f(x).shape``.
+
+    What an operation in place returns is not all that it leaves behind.
+    """
+    definitions = tracer.definitions(body)
+    call = definitions.calls.get(saved.span)
+    if call is None or not definitions.readers.get(call.dst):
+        return False
+    if saved.op.endswith("_") or any(name == "inplace" for name, _ in call.keywords):
+        return False
+    return all(use.kind == OFF for use in tracer.trace(("ref", body, call.dst)).uses)
 
 
 def is_inference(body: Body | None) -> bool:
@@ -162,18 +211,27 @@ def is_inference(body: Body | None) -> bool:
     return False
 
 
-def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Evaluation) -> Iterator[Facts]:
-    """The facts of one body that is entered in the modes ``entry``."""
+def facts_of(
+    program: Program,
+    body: Body,
+    path: str,
+    entries: Mapping[Body, int],
+    recorded: Mapping[Body, int],
+    evaluation: Evaluation,
+) -> Iterator[Facts]:
+    """The facts of one body: it is entered in the modes of ``entries``, and records in those of ``recorded``."""
+    entry = entries.get(body, grad_mode.INHERITED)
     run = program.run(body, entry)
     if run is None or not run.complete:
         return
+    recording = program.run(body, recorded[body]) or run
     recorder, protocol = run.recorder, Protocol(program, run)
     yield Facts(
         body=body,
         path=path,
         entry=entry,
         guarded=grad_mode.never_records(entry),
-        backwards=list(backwards(run)),
+        backwards=list(backwards(program, run)),
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
@@ -186,7 +244,8 @@ def facts_of(program: Program, body: Body, path: str, entry: int, evaluation: Ev
         inference_uses=list(inference.lasting(program, run)),
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
-        edits=list(edits(program, run)),
+        edits=list(edits(program, evaluation.tracer, recording)),
+        unguarded=called_unguarded(program, recorded, body) if recorded[body] != entry else (),
         idle_forwards=evaluation.idle_forwards(body),
         kept_graphs=evaluation.kept_graphs(body),
         lost_freezes=list(freezes.lost(program, run)),

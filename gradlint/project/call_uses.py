@@ -21,6 +21,7 @@ from gradlint.torch_model import (
     scalar_cuts,
 )
 from gradlint.torch_model.attributes import tensor_methods
+from gradlint.torch_model.frameworks import ARGUMENTS
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -59,11 +60,13 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
         return
     label = walk.tracer.label(body, event.func)
     callees = walk.tracer.value(body, event.func)
+    if by_contract(walk, body, event, ref, label):
+        return
     if trains(walk, body, event, label):
         walk.use(uses.WALKED, body, event, label)
         return
     for atom in callees:
-        if isinstance(atom, Fn):
+        if isinstance(atom, Fn) and is_seen_through(walk, atom):
             of_file(walk, body, event, ref, atom)
         elif isinstance(atom, Api):
             of_library(walk, body, event, ref, atom.name)
@@ -73,17 +76,40 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
             of_unknown(walk, body, event, ref, atom, label)
 
 
+def by_contract(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, label: str) -> bool:
+    """Whether the contract of a framework tells what the call does with the value."""
+    row = walk.tracer.program.contracted.get(event)
+    if row is None:
+        return False
+    given = {row.parameters[index] for index, one in enumerate(event.args[: len(row.parameters)]) if one == ref}
+    given |= {name for name, one in event.keywords if one == ref and name is not None}
+    if row.backward in given:
+        walk.use(uses.WALKED, body, event, label)
+    elif given & {*row.returns} or (row.returns == (ARGUMENTS,) and ref in event.args):
+        walk.to(body, event.dst)
+    else:
+        return False
+    return True
+
+
 def trains(walk: Walk, body: Body, event: ir.Call, label: str) -> bool:
     """Whether a call that gets a loss goes backward from it: it says so, or it gets an optimizer as well."""
     owner, _, last = label.rpartition(".")
     if roles.SCHEDULER.search(owner):
         return False
     given = [*event.args, *(ref for _, ref in event.keywords)]
-    known = all(isinstance(atom, Fn) for atom in walk.tracer.value(body, event.func))
+    callees = walk.tracer.value(body, event.func)
+    known = all(isinstance(atom, Fn) and is_seen_through(walk, atom) for atom in callees)
     if not known and roles.DIFFERENTIATES.search(last.partition("(")[0]):
         return True
     is_optimizer = walk.tracer.program.is_optimizer
     return not known and any(is_optimizer(atom) for ref in given for atom in walk.tracer.value(body, ref))
+
+
+def is_seen_through(walk: Walk, fn: Fn) -> bool:
+    """Whether it is known what a function does with its parameters: not of all in other files."""
+    told = walk.tracer.program.stubs.data(fn.body)
+    return told is None or bool(told.parameter_uses) or not told.parameters
 
 
 # -- methods of the value ----------------------------------------------------------------------------------
@@ -101,7 +127,7 @@ def of_itself(walk: Walk, body: Body, event: ir.Call) -> None:
     elif name in PEEKS or name in ADDS:
         return
     elif name in tensor_methods() or name in CONTENTS:
-        walk.to(body, event.dst)
+        walk.compute(body, event, event.dst)
     elif any(isinstance(atom, Fn) for atom in callees):
         for atom in callees:
             if isinstance(atom, Fn) and atom.body.parameters:
@@ -109,7 +135,7 @@ def of_itself(walk: Walk, body: Body, event: ir.Call) -> None:
     elif roles.DIFFERENTIATES.search(name):
         walk.use(uses.WALKED, body, event, label)
     else:
-        walk.to(body, event.dst, sure=False)
+        walk.compute(body, event, event.dst, sure=False)
 
 
 def is_cut(name: str) -> bool:
@@ -150,7 +176,7 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
         if not last.endswith("_like"):
             walk.use(uses.OFF, body, event, f"`{last}(...)`")
     elif name not in factories():
-        walk.to(body, event.dst, sure=not last[:1].isupper())
+        walk.compute(body, event, event.dst, sure=not last[:1].isupper())
 
 
 def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom | None, label: str) -> None:
@@ -158,18 +184,18 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
     program = walk.tracer.program
     last = label.partition("(")[0].rpartition(".")[2]
     if atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
-        walk.to(body, event.dst)
+        walk.compute(body, event, event.dst)
     elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (
         last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]
     ):
         add(walk, body, event, label)
     elif isinstance(atom, Method) and last in tensor_methods():
-        walk.to(body, event.dst)
+        walk.compute(body, event, event.dst)
     else:
         statement = all(isinstance(e, ir.Discard) for e in walk.tracer.definitions(body).readers.get(event.dst, ()))
         if statement and not roles.REPORTS.search(label):
             walk.use(uses.PASSED, body, event, label)
-        walk.to(body, event.dst, sure=False)
+        walk.compute(body, event, event.dst, sure=False)
 
 
 def add(walk: Walk, body: Body, event: ir.Call, label: str) -> None:
@@ -208,7 +234,7 @@ def through(walk: Walk, body: Body, event: ir.Call, fn: Fn, parameter: str) -> N
         return
     for use in walk.tracer.trace(("param", fn.body, parameter)).uses:
         if use.kind in (uses.RETURNED, uses.YIELDED):
-            walk.to(body, event.dst, sure=use.sure)
+            walk.compute(body, event, event.dst, sure=use.sure)
         elif use.kind == uses.KEPT:
             kept(walk, body, event, fn, use)
         else:

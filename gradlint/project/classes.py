@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Api, Cls, Fn, Value
+from gradlint.domains.values import Api, Atom, Cls, Fn, Obj, Value
+from gradlint.ir import events as ir
 from gradlint.torch_model import modules, trainable_modules
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
 
 MODULE_BASE = re.compile(r"(?:^|\.)(?:\w*Module|\w*PreTrainedModel|PreTrainedModel|LightningModule|MessagePassing)$")
 """Last names of outside base classes that are modules: the frameworks' own base classes end so."""
+SHORT = 4
+"""A method that raises and has no more blocks than this in its graph does nothing else."""
 FUNCTION_BASE = "torch.autograd.Function"
-HOOKS = frozenset(
-    """forward training_step validation_step test_step predict_step configure_optimizers setup teardown compute_loss
-    on_train_epoch_end on_validation_epoch_end step closure""".split()
-)
+HOOKS = frozenset("forward step closure".split())
 """Methods that somebody outside the file calls."""
 
 
@@ -33,6 +34,32 @@ def lineage(cls: Cls) -> list[Cls | Api]:
         if isinstance(current, Cls):
             pending = [base for value in current.bases for base in value if isinstance(base, (Cls, Api))] + pending
     return found
+
+
+def names(program: Program, cls: Cls) -> list[str]:
+    """The dotted names of the class and of its bases, nearest first."""
+    return [dotted(program, base) if isinstance(base, Cls) else base.name for base in lineage(cls)]
+
+
+def dotted(program: Program, cls: Cls) -> str:
+    """The dotted name of a class of the project, as far as the names of its files tell."""
+    path, _, qualname = (program.stubs.id_of(cls.body) or f"{program.name}:{cls.body.qualname}").partition(":")
+    module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"{module}.{qualname}" if module else qualname
+
+
+def holds(program: Program, cls: Cls, part: Atom | None) -> bool:
+    """Whether ``part`` is stored in an attribute of ``cls``, or of what is stored there."""
+    pending, seen = [cls], {cls}
+    while pending:
+        for base in lineage(pending.pop()):
+            held = program.attributes.get(base, {}).values() if isinstance(base, Cls) else ()
+            if any(part in value for value in held):
+                return True
+            inner = {atom.cls for value in held for atom in value if isinstance(atom, Obj) and atom.cls is not None}
+            pending += inner - seen
+            seen |= inner
+    return False
 
 
 def is_module(cls: Cls) -> bool:
@@ -76,3 +103,25 @@ def own_function(program: Program, cls: Cls, name: str) -> Fn | None:
     """The method ``name`` as a function of the file, if it is one."""
     found = method(program, cls, name) or frozenset()
     return next((atom for atom in found if isinstance(atom, Fn)), None)
+
+
+def is_abstract(body: Body) -> bool:
+    """Whether a method does nothing but raise, or nothing at all: a class that inherits it has the code."""
+    if body.kind != "function" or body.parent is None or body.parent.kind != "class":
+        return False
+    events = [event for block in body.graph.blocks for event in block.events]
+    if any(isinstance(event, ir.Raise) for event in events):
+        return len(body.graph.blocks) <= SHORT and not any(isinstance(event, ir.Return) for event in events)
+    return all(isinstance(event, (ir.Const, ir.Discard)) for event in events)
+
+
+def replacements(program: Program, fn: Fn) -> list[Fn]:
+    """The methods that classes of the file have in the place of ``fn``."""
+    scope = fn.body.parent
+    cls = program.classes.get(scope) if scope is not None else None
+    found: list[Fn] = []
+    for other, namespace in program.namespaces.items() if cls is not None else ():
+        for atom in namespace.get(fn.body.name, ()):
+            if isinstance(atom, Fn) and atom.body is not fn.body and cls in lineage(other):
+                found.append(atom)
+    return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import Atom, Obj, Sym
+from gradlint.domains.values import Atom, Obj, Sym, Value
 from gradlint.facts import Backward
 
 if TYPE_CHECKING:
@@ -31,6 +31,12 @@ def of(run: Run) -> dict[Atom, int]:
     return found
 
 
+def source_of(run: Run, targets: Value) -> Value:
+    """What a backward from ``targets`` goes back to: the one unknown thing that they were computed from, or they."""
+    source = only_source(run, targets) if not any(isinstance(atom, Sym) for atom in targets) else None
+    return targets if source is None else frozenset((source,))
+
+
 def ancestors(run: Run, targets: frozenset[Atom]) -> set[Atom]:
     """``targets`` and everything they were computed from."""
     pending, seen = list(targets), set(targets)
@@ -49,9 +55,9 @@ def only_source(run: Run, targets: frozenset[Atom]) -> Sym | None:
         atom = pending.pop()
         origins = run.origins.get(atom)
         if origins is None:
-            if isinstance(atom, Sym):
+            if isinstance(atom, Sym) and run.plain.get(atom) != tensor.PLAIN:
                 sources.add(atom)
-            elif not isinstance(atom, Obj) or run.plain.get(atom, tensor.ANY) & ~(tensor.PLAIN | tensor.CUT):
+            elif not isinstance(atom, (Obj, Sym)) or run.plain.get(atom, tensor.ANY) & ~(tensor.PLAIN | tensor.CUT):
                 return None
             continue
         for origin in origins - seen:

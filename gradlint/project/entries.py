@@ -2,48 +2,39 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
-from gradlint.project import classes
+from gradlint.facts import Elsewhere
+from gradlint.project import contracts
 from gradlint.project.summaries import inside
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Fn
+    from gradlint.facts import Reasons
     from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
+    from gradlint.linking.interface import Caller
     from gradlint.project.program import Program
 
 
-FUNCTION_CONTEXT = re.compile(r"(?:^|[.\"'\s])FunctionCtx\b")
-"""The annotation of the context that an autograd function hands from forward to backward."""
+UNGUARDED = "with nothing around it that turns gradients off"
+"""How a caller is described who leaves gradients on."""
 
 
 def first_entry(program: Program, body: Body) -> int:
     """The modes in which a body starts when nothing is known of its callers."""
     fn = program.functions.get(body)
-    before = called_by_torch(program, body) or grad_mode.INHERITED
+    before = contracts.modes(program, body) or grad_mode.INHERITED
     return before if fn is None else inside(fn, before)
-
-
-def called_by_torch(program: Program, body: Body) -> int:
-    """The mode in which torch calls a method of an autograd function; 0 for any other body.
-
-    A function whose first parameter is annotated as a ``FunctionCtx`` does part of the work of such a method.
-    """
-    parent = body.parent
-    if body.parameters and FUNCTION_CONTEXT.search(body.parameters[0].annotation or ""):
-        return grad_mode.OFF
-    if parent is None or parent.kind != "class" or body.name not in ("forward", "backward", "setup_context", "jvp"):
-        return 0
-    return grad_mode.OFF if classes.is_function(program.class_of(parent)) else 0
 
 
 def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
     """The modes in which each body of ``solved``, and each that these call, is entered.
 
-    A call counts only for the modes in which its caller is entered itself: the smallest solution is wanted.
+    A call counts only for the modes in which its caller is entered itself: the smallest solution is wanted. Who may
+    be called by somebody, as far as a name tells, may be called by anybody else.
     """
     bodies = dict.fromkeys([*solved, *(body for body, _ in program.runs)])
     solved_for: dict[Body, int] = {}
@@ -51,14 +42,31 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
         solved_for[body] = solved_for.get(body, 0) | entry
     called = {fn.body for body in bodies for fn, _ in calls_from(program, body, solved_for.get(body, 0))}
     called |= {fn.body for fn, _ in callbacks(program, {})}
+    called |= {body for body in bodies if any(caller.sure for caller in callers_elsewhere(program, body))}
     entries = {body: 0 if is_known(program, body, called) else first_entry(program, body) for body in bodies}
+    for body in bodies:
+        for caller in callers_elsewhere(program, body):
+            if caller.sure or grad_mode.never_records(caller.modes):
+                entries[body] |= entered_in(program, body, caller.modes)
     settle(program, entries)
-    guarded = [body for body, modes in entries.items() if switched(modes)]
-    unseen = [body for body in guarded if is_called_out_of_sight(program, body, bodies)]
+    guarded = [body for body, modes in entries.items() if switched(modes) and program.stubs.data(body) is None]
+    unknown = [body for body in guarded if not callers_elsewhere(program, body)]
+    unseen = [body for body in unknown if is_called_out_of_sight(program, body, bodies)]
     entries |= {body: entries[body] | first_entry(program, body) for body in unseen}
     if unseen:
         settle(program, entries)
     return {body: modes or grad_mode.INHERITED for body, modes in entries.items()}
+
+
+def callers_elsewhere(program: Program, body: Body) -> tuple[Caller, ...]:
+    """The callers of ``body`` in other files, and those in this one that were not analysed."""
+    return program.stubs.view.callers.get(body.qualname, ()) if program.stubs.data(body) is None else ()
+
+
+def entered_in(program: Program, body: Body, modes: int) -> int:
+    """The modes in which ``body`` starts that is called in ``modes``."""
+    fn = program.functions.get(body)
+    return modes if fn is None else inside(fn, modes)
 
 
 def settle(program: Program, entries: dict[Body, int]) -> None:
@@ -69,7 +77,7 @@ def settle(program: Program, entries: dict[Body, int]) -> None:
         calls = [call for body, modes in list(entries.items()) for call in calls_from(program, body, modes)]
         for fn, modes in [*calls, *callbacks(program, entries)]:
             before = entries.get(fn.body, 0)
-            if called_by_torch(program, fn.body) or not inside(fn, modes) & ~before:
+            if not inside(fn, modes) & ~before:
                 continue
             entries[fn.body] = before | inside(fn, modes)
             changed = True
@@ -109,10 +117,103 @@ def callbacks(program: Program, entries: dict[Body, int]) -> Iterator[tuple[Fn, 
 
 def is_known(program: Program, body: Body, called: set[Body]) -> bool:
     """Whether all callers of a body are in sight."""
-    if body not in called or body in program.escapes or called_by_torch(program, body):
+    if body not in called or body in program.escapes or contracts.modes(program, body):
         return False
     if body.parent is None or body.parent.kind != "class":
         return True
     if body.name in ("__init__", "__call__", "__enter__", "__exit__"):
         return True
-    return body.name not in classes.HOOKS and not (body.name.startswith("__") and body.name.endswith("__"))
+    return not contracts.may_be_hook(program, body) and not (body.name.startswith("__") and body.name.endswith("__"))
+
+
+class Edge(NamedTuple):
+    """A call between two bodies of the file; ``modes`` are those in force, relative to the caller's own."""
+
+    caller: Body
+    callee: Body
+    modes: int
+    span: Span
+
+
+def edges(program: Program) -> list[Edge]:
+    """The calls in the file of functions in it, but for those that a function makes of itself."""
+    return [
+        Edge(caller, call.fn.body, call.modes, call.span)
+        for (caller, _), run in list(program.runs.items())
+        for call in (run.recorder.local_calls() if run is not None else ())
+        if call.fn.body is not caller
+    ]
+
+
+def recorded_modes(program: Program, entries: Mapping[Body, int]) -> dict[Body, int]:
+    """By body, the modes in which it is entered and something is recorded; if there are none, those it is entered in.
+
+    Of two callers one of whom turns gradients off the other counts, if nobody who calls him guards him either. A call
+    that is guarded on some paths only, by ``set_grad_enabled(flag)``, counts as guarded: who wrote it cares.
+    """
+    calls = edges(program)
+    called = {call.callee for call in calls}
+    found = dict(entries)
+    mixed = {body for body, modes in entries.items() if modes & grad_mode.RECORDS and modes & grad_mode.NO_GRAPH}
+    for body in mixed:
+        others = callers_elsewhere(program, body)
+        unguarded = any(not other.modes & grad_mode.NO_GRAPH for other in others)
+        unknown = not others and body not in called
+        found[body] &= grad_mode.RECORDS if unguarded or unknown else grad_mode.NO_GRAPH
+    changed = True
+    while changed:
+        changed = False
+        for call in calls:
+            if call.callee in mixed and not found[call.callee] & grad_mode.RECORDS and is_unguarded(call, found):
+                found[call.callee] = entries[call.callee] & grad_mode.RECORDS
+                changed = True
+    return found
+
+
+def is_unguarded(call: Edge, recorded: Mapping[Body, int]) -> bool:
+    """Whether nothing turns gradients off around a call, nor around the callers of the caller."""
+    return not grad_mode.resolve(call.modes, recorded.get(call.caller, grad_mode.INHERITED)) & grad_mode.NO_GRAPH
+
+
+def called_unguarded(program: Program, recorded: Mapping[Body, int], body: Body) -> Reasons:
+    """Who calls ``body`` without turning gradients off, in another file or in this one."""
+    elsewhere = called_on(program, body)
+    if elsewhere:
+        return elsewhere
+    calls = [call.span for call in edges(program) if call.callee is body and is_unguarded(call, recorded)]
+    return ((calls[0], f"`{body.name}` is called here, {UNGUARDED}"),) if calls else ()
+
+
+def called_off(program: Program, body: Body) -> Reasons:
+    """Who calls ``body`` with gradients off: a framework, the call in this file that is next, or the path through
+    others.
+    """
+    by_framework = contracts.called_off(program, body)
+    if by_framework:
+        return by_framework
+    for (other, _), run in program.runs.items():
+        for call in run.recorder.local_calls() if run is not None and other is not body else ():
+            if call.fn.body is body and grad_mode.never_records(call.modes):
+                return ((call.span, f"`{body.name}` is called here, with gradients off"),)
+    for caller in callers_elsewhere(program, body):
+        if grad_mode.never_records(caller.modes):
+            return call_path(body, caller, "with gradients off")
+    return ()
+
+
+def called_on(program: Program, body: Body) -> Reasons:
+    """Who in another file calls ``body`` without turning gradients off."""
+    for caller in callers_elsewhere(program, body):
+        if caller.sure and not grad_mode.never_records(caller.modes):
+            return call_path(body, caller, UNGUARDED)
+    return ()
+
+
+def call_path(body: Body, caller: Caller, how: str) -> Reasons:
+    """The calls that lead to ``body``, outermost first."""
+    names = [body.name, *(name for _, _, name in caller.path)]
+    steps = [
+        (Elsewhere(path, place), f"`{called.rpartition('.')[2]}` is called here" + (f", {how}" if not index else ""))
+        for index, ((path, place, _), called) in enumerate(zip(caller.path, names, strict=False))
+    ]
+    return tuple(reversed(steps))

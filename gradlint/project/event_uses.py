@@ -23,6 +23,11 @@ def result(walk: Walk, body: Body, event: Any, ref: ir.Ref) -> None:
     walk.to(body, event.dst)
 
 
+def computed(walk: Walk, body: Body, event: Any, ref: ir.Ref) -> None:
+    """An operator makes something new."""
+    walk.compute(body, event, event.dst)
+
+
 def compared(walk: Walk, body: Body, event: ir.Compare, ref: ir.Ref) -> None:
     """A comparison gives a bool tensor, off the graph."""
     if event.op not in ("is", "is not", "in", "not in"):
@@ -32,7 +37,7 @@ def compared(walk: Walk, body: Body, event: ir.Compare, ref: ir.Ref) -> None:
 def unary(walk: Walk, body: Body, event: ir.Unary, ref: ir.Ref) -> None:
     """An arithmetic operator keeps the graph."""
     if event.op != "not":
-        walk.to(body, event.dst)
+        walk.compute(body, event, event.dst)
 
 
 def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
@@ -158,7 +163,7 @@ EVENTS: dict[type[ir.Event], Callable[[Any, Any, Any, Any], None]] = {
     ir.Attr: attribute,
     ir.Item: item,
     ir.Unary: unary,
-    ir.Binary: result,
+    ir.Binary: computed,
     ir.Compare: compared,
     ir.Build: build,
     ir.Unpack: unpacked,

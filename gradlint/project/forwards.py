@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.values import Atom, Obj, Sym
-from gradlint.facts import Backward, ContextMisuse, Forward, ModuleMode
-from gradlint.project import purpose
+from gradlint.domains.values import RESULT, Atom, Obj, Sym
+from gradlint.facts import Backward, ContextMisuse, Elsewhere, Forward, ForwardMethod, ModuleMode, Step
+from gradlint.ir import events as ir
+from gradlint.project import classes, purpose
 from gradlint.project.decorations import ineffective
 from gradlint.project.frozen import Frozen
 from gradlint.project.summaries import inside
-from gradlint.project.uses import RETURNED, YIELDED, Trace, Tracer, Use
+from gradlint.project.uses import RETURNED, YIELDED, Trace, Tracer, Use, told_use
 
 if TYPE_CHECKING:
-    from gradlint.ir import events as ir
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
@@ -44,6 +44,8 @@ class Candidate:
     uses: tuple[Use, ...]
     nodes: Mapping[Node, bool]
     hops: int = 0
+    elsewhere: Elsewhere | None = None
+    """Where the forward stands, if it is in another file."""
 
     def of(self, *kinds: str) -> list[Use]:
         """The uses of some kinds."""
@@ -66,13 +68,20 @@ class Forwards:
         run = self.program.run(body, self.entries[body])
         if run is None or not run.complete or body.kind in ("class", "genexp"):
             return
-        # Of the methods of modules only those are judged that put something in eval mode.
-        if not run.recorder.all(ModuleMode) and purpose.is_method_of_module(self.program, body):
+        # Of the methods of modules only those are judged that evaluate, by what they do or by name, and that train.
+        tells = any(run.recorder.all(kind) for kind in (ModuleMode, Step)) or purpose.is_telling(body)
+        if not tells and purpose.is_method_of_module(self.program, body):
             return
         if self._is_silent(body, run):
             return
         yield from self.direct(run)
         yield from self._through(run, 1)
+
+    def recorded(self, run: Run) -> Iterator[Candidate]:
+        """The forwards that record when ``run.body`` is called, for whoever calls it."""
+        if not self._is_silent(run.body, run):
+            yield from self.direct(run)
+            yield from self._through(run, 1)
 
     def _is_silent(self, body: Body, run: Run) -> bool:
         """Whether nothing is to be said about a body: a test, a hook, a broken guard, foreign models."""
@@ -103,21 +112,41 @@ class Forwards:
     def direct(self, outer: Run) -> Iterator[Candidate]:
         """The forwards that record in a body itself and in its generator expressions."""
         for run in self._runs(outer):
-            for forward in run.recorder.all(Forward):
-                if forward.modes.bits & grad_mode.NO_GRAPH or forward.result.graph != tensor.GRAPH:
+            for forward in (*run.recorder.all(Forward), *run.recorder.all(ForwardMethod)):
+                is_method = isinstance(forward, ForwardMethod)
+                # Whoever turns gradients on for a forward wants its graph.
+                if forward.modes.bits != grad_mode.INHERITED or (
+                    not is_method and forward.result.graph != tensor.GRAPH
+                ):
                     continue
                 call = self.tracer.definitions(run.body).calls.get(forward.span)
-                if call is not None and not self.frozen.covers(forward.module.atoms):
+                if call is not None and self._records(forward, call):
                     trace = self.tracer.trace(("ref", run.body, call.dst))
                     yield Candidate(
                         forward,
                         run.body,
                         call,
-                        forward.module.name.removesuffix(".forward"),
+                        self.tracer.label(run.body, call.func).removesuffix(".forward"),
                         forward.marks,
                         tuple(trace.uses),
                         trace.nodes,
                     )
+
+    def _records(self, forward: Forward, call: ir.Call) -> bool:
+        """Whether what is called is a module for all that is known, not frozen, and puts its result on the graph."""
+        atoms = forward.module.atoms
+        if not (call.args or call.keywords) and all(isinstance(atom, Sym) for atom in atoms):
+            return False
+        return not self.frozen.covers(atoms) and any(may_record(self.program, atom) for atom in atoms)
+
+    def _elsewhere(self, callee: Run) -> Iterator[Candidate]:
+        """The forwards that record in a function of another file."""
+        for graphed, forward, place in self.program.stubs.forwards(callee.body):
+            if graphed.reported:
+                continue
+            uses = tuple(told_use(callee.body, *use) for use in graphed.uses)
+            call = ir.Call(forward.span, ir.OPAQUE_REF, ir.OPAQUE_REF, ())
+            yield Candidate(forward, callee.body, call, graphed.name, graphed.marks, uses, {}, elsewhere=place)
 
     def _through(self, outer: Run, hops: int) -> Iterator[Candidate]:
         """The forwards in functions that the body calls, each with what the body does with the result."""
@@ -137,14 +166,17 @@ class Forwards:
                     continue
                 if callee.recorder.all(Backward):
                     continue
-                for one in [*self.direct(callee), *self._through(callee, hops + 1)]:
+                for one in [*self.direct(callee), *self._elsewhere(callee), *self._through(callee, hops + 1)]:
                     if one.forward.modes.bits & ~grad_mode.INHERITED:
                         continue
                     onward = Trace()
                     if one.of(RETURNED, YIELDED):
                         onward = self.tracer.trace(("ref", run.body, call.dst))
                     uses = (*(use for use in one.uses if use.kind not in (RETURNED, YIELDED)), *onward.uses)
-                    marks = marks_of(local.marks, self._given(run.body, call, fn.body, one.forward)) or one.marks
+                    given = self._given(run.body, call, fn.body, one.forward)
+                    if self.frozen.covers(given):
+                        continue
+                    marks = marks_of(local.marks, given) or one.marks
                     name = self.tracer.label(run.body, call.func)
                     yield replace(
                         one,
@@ -185,3 +217,14 @@ def marks_of(marks: Mapping[Atom, int], modules: frozenset[Atom]) -> int:
             atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
         found |= known or UNTOUCHED
     return 0 if found == UNTOUCHED else found
+
+
+def may_record(program: Program, module: Atom) -> bool:
+    """Whether the ``forward`` of a module does anything that torch records, if it is in sight."""
+    cls = module.cls if isinstance(module, Obj) else None
+    fn = classes.own_function(program, cls, "forward") if cls is not None else None
+    run = program.run(fn.body, grad_mode.INHERITED) if fn is not None else None
+    if run is None or not run.complete or not run.returned or run.recorder.all(Forward):
+        return True
+    returned = (atom for group in run.returned.values() for one in group for atom in one.value)
+    return not all(isinstance(atom, Obj) and atom.type == RESULT for atom in returned)

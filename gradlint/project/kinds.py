@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import (
     GRAD,
     PARAMETER,
-    RESULT,
     TENSOR,
+    Api,
     Atom,
+    Cls,
     Obj,
     Sym,
 )
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
 MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
 MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
-BACKWARD_RUNNER = re.compile(
-    r"(?:accelerator|fabric|engine|optim(?:izer)?|amp|strategy|scaler|trainer)$", re.IGNORECASE
-)
 
 
 class Kinds:
@@ -35,24 +33,30 @@ class Kinds:
         self.seen_as_module: set[Atom] = set()
         """Unknown things that were asked for their parameters."""
 
+    def class_behind(self, atom: Atom) -> Cls | Api | None:
+        """The class that ``atom`` is an instance of, for certain or by its annotation."""
+        raise NotImplementedError
+
     def is_module(self, atom: Atom) -> bool:
         """Whether an atom is a module, for certain or by its name."""
         if isinstance(atom, Obj):
             if atom.cls is not None:
                 return classes.is_module(atom.cls)
-            if atom.type == RESULT:
+            if not atom.type.startswith("torch."):
                 return atom in self.seen_as_module
             return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
-        if isinstance(atom, Sym) and not roles.is_class(atom.path):
-            if atom.annotation and MODULE_ANNOTATION.search(atom.annotation):
-                return True
+        if isinstance(atom, Sym) and not roles.is_class(atom.path.partition("[")[0]):
+            if atom.annotation:
+                cls = self.class_behind(atom)
+                if MODULE_ANNOTATION.search(atom.annotation) or (isinstance(cls, Cls) and classes.is_module(cls)):
+                    return True
             return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
         return False
 
     def is_optimizer(self, atom: Atom) -> bool:
         """Whether an atom is an optimizer, for certain or by its name."""
         if isinstance(atom, Obj):
-            return atom.type in optimizers()
+            return atom.type in optimizers() or atom.type == "torch.optim.Optimizer"
         return (
             isinstance(atom, Sym)
             and roles.OPTIMIZER.search(atom.path) is not None
@@ -84,7 +88,3 @@ class Kinds:
         if last == "from_pretrained":
             return MODULE_FACTORY.search(name) is not None and "Pipeline" not in name
         return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")
-
-    def runs_backward(self, receiver: Atom, last: str) -> bool:
-        """Whether ``receiver.backward(loss)`` is a framework's call: its name says so."""
-        return bool(BACKWARD_RUNNER.search(last))

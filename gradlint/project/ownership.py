@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import GRAD, INSTANCE, PARAMETER, Atom, Obj, Sym, Value
+from gradlint.domains.values import GRAD, INSTANCE, PARAMETER, Atom, Cls, Obj, Sym, Value
 from gradlint.ir import events as ir
+from gradlint.project import classes
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
@@ -44,8 +45,24 @@ def distinct(program: Program, one: Atom, other: Atom) -> bool:
     if isinstance(one, Sym) and isinstance(other, Sym):
         return one.scope is other.scope and unrelated(one, other)
     if isinstance(one, Obj) and isinstance(other, Obj):
+        if one.cls is not None and other.cls is not None and one.cls is not other.cls:
+            return (
+                not is_related(one.cls, other.cls) and not holds(program, one, other) and not holds(program, other, one)
+            )
         return is_made(one) and is_made(other) and other not in parts(program, one) and one not in parts(program, other)
     return False
+
+
+def is_related(one: Cls, other: Cls) -> bool:
+    """Whether one of two classes of the file inherits from the other, so that an object may be of both."""
+    return one in classes.lineage(other) or other in classes.lineage(one)
+
+
+def holds(program: Program, whole: Obj, part: Obj) -> bool:
+    """Whether ``part``, or another of its class, may be inside of ``whole``: it was made from it, or gets to it."""
+    inside = parts(program, whole)
+    same = any(isinstance(atom, Obj) and atom.cls is part.cls for atom in inside)
+    return same or any(not isinstance(atom, Obj) and program.is_module(atom) for atom in inside)
 
 
 def unrelated(one: Atom, other: Atom) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
@@ -24,6 +26,7 @@ from gradlint.domains.values import (
     Context,
     Fn,
     Literal,
+    Method,
     Obj,
     Sym,
     Tuple,
@@ -33,15 +36,22 @@ from gradlint.domains.values import (
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
-from gradlint.project import classes, demands, summaries
+from gradlint.linking.interface import EMPTY, View
+from gradlint.project import classes, contracts, demands, summaries
 from gradlint.project.kinds import Kinds
 from gradlint.project.scopes import Scopes
+from gradlint.project.stubs import Stubs
 from gradlint.project.summaries import Returned, Run
 from gradlint.torch_model import module_methods
+from gradlint.torch_model.attributes import known_methods
+from gradlint.torch_model.contracts import contracts as known_contracts
 from gradlint.transfer import gradients, inference
 from gradlint.transfer.interpreter import Interpreter
+from gradlint.transfer.recorder import Handed, OutsideCall
 
 if TYPE_CHECKING:
+    from gradlint.torch_model.contracts import Contracts
+    from gradlint.torch_model.frameworks import Call
     from gradlint.transfer.calls import Site
 
 WHOLE_MODEL = re.compile(
@@ -50,10 +60,35 @@ WHOLE_MODEL = re.compile(
 """A module by this name starts with a layer that trains, and such a layer keeps its input."""
 VISITS_PER_BLOCK = 40
 """A body whose fixpoint needs more visits than this per block, on average, is given up."""
+ANNOTATION = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?P<name>[A-Za-z_][\w.]*)[\"']?\]?(?:\s*\|\s*None)?")
+"""An annotation that names one class."""
+PLAIN_METHODS = frozenset(["builtins.staticmethod", "builtins.classmethod", "builtins.property"])
+"""Decorators of what is no method of an instance."""
+MOST_OVERRIDES = 6
+"""A method without code may stand for so many others."""
 MOST_ROUNDS = 4
 """How often the bodies are solved for captured variables whose values come to be known late."""
 DEEPEST = 25
 """How many summaries may be under way inside each other; deeper calls are unknown."""
+
+
+def is_number(value: Value) -> bool:
+    """Whether a value is a number for certain."""
+    return bool(value) and all(isinstance(atom, Literal) and isinstance(atom.value, (int, float)) for atom in value)
+
+
+@cache
+def named_class(annotation: str) -> str:
+    """The one class that an annotation names; empty if it says anything else."""
+    found = ANNOTATION.fullmatch(annotation.strip())
+    return found.group("name") if found is not None else ""
+
+
+@cache
+def is_known_outside(name: str) -> bool:
+    """Whether something imported is of torch or of Python itself, so that no file of the project can define it."""
+    root = name.partition(".")[0]
+    return root in ("torch", "numpy", "builtins") or root in sys.stdlib_module_names
 
 
 class OutOfTime(Exception):
@@ -61,12 +96,29 @@ class OutOfTime(Exception):
 
 
 class Program(Scopes, Kinds):
-    """All tables of one file; solving its bodies ends with `OutOfTime` behind ``deadline`` (`time.monotonic`)."""
+    """All tables of one file; solving its bodies ends with `OutOfTime` behind ``deadline`` (`time.monotonic`).
 
-    def __init__(self, module: Body, deadline: float = float("inf")) -> None:
-        self.deadline = deadline
+    ``view`` is what other files tell, among which this one is called ``name``; ``rows`` are the contracts in force.
+    """
+
+    def __init__(
+        self,
+        module: Body,
+        deadline: float = float("inf"),
+        view: View = EMPTY,
+        name: str = "",
+        rows: Contracts | None = None,
+    ) -> None:
+        self.deadline, self.name = deadline, name
+        self.contracts = rows or known_contracts()
+        self.contracted: dict[ir.Call, Call] = {}
+        """The calls that a contract speaks of."""
+        self.handed: dict[Body, set[Handed]] = {}
+        """The functions that a framework is given, and how it runs them."""
         Scopes.__init__(self, module)
         Kinds.__init__(self)
+        self.stubs = Stubs(self, view)
+        self.abstract: dict[Body, bool] = {}
         self.runs: dict[tuple[Body, int], Run | None] = {}
         self.rounds = 0
         self.recursive: set[tuple[Body, int]] = set()
@@ -118,6 +170,8 @@ class Program(Scopes, Kinds):
 
     def run(self, body: Body, entry: int) -> Run | None:
         """``body`` solved for one entry mode; None if it is being solved, too large, or too deep."""
+        if self.stubs.data(body) is not None:
+            return self.stubs.run(body, entry)
         key = (body, entry)
         if key in self.runs:
             if self.runs[key] is None:
@@ -160,6 +214,7 @@ class Program(Scopes, Kinds):
         graph = body.graph
         state = State(entry)
         self.preset(body, state)
+        run.plain.update(dict.fromkeys(self.numbers(body), tensor.PLAIN))
         state.places.update((atom, Place(graph)) for atom, graph in demanded.items())
         budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
         solution = solve(graph.blocks, state, interpreter.transfer, budget=budget, ends_only=True)
@@ -187,6 +242,13 @@ class Program(Scopes, Kinds):
             else:
                 sym = self.world.sym(body, parameter.name, parameter.annotation)
                 state.env[parameter.name] = frozenset((sym,))
+        state.marks.update(contracts.marks(self, body))
+
+    def numbers(self, body: Body) -> list[Sym]:
+        """The parameters of ``body`` that are numbers by default."""
+        defaults = self.defaults.get(body, {})
+        named = (parameter for parameter in body.parameters if parameter.name in defaults)
+        return [self.world.sym(body, one.name, one.annotation) for one in named if is_number(defaults[one.name])]
 
     # -- functions -----------------------------------------------------------------------------------------
 
@@ -207,6 +269,8 @@ class Program(Scopes, Kinds):
 
     def call(self, ip: Interpreter, site: Site, fn: Fn) -> Value:
         """Call a function of the file."""
+        if self.is_abstract(fn.body):
+            return summaries.call_unknown(ip, site, fn)
         return summaries.call(ip, self, site, fn)
 
     def bind_arguments(self, body: Body, arguments: dict[str, Value]) -> None:
@@ -257,6 +321,12 @@ class Program(Scopes, Kinds):
             if isinstance(atom, Fn):
                 self.escapes.add(atom.body)
 
+    def handed_over(self, value: Value, handed: Handed) -> None:
+        """A framework is given a function, which it calls."""
+        for atom in value:
+            if isinstance(atom, Fn):
+                self.handed.setdefault(atom.body, set()).add(handed)
+
     def generator_of(self, atom: Atom) -> Fn | None:
         """The generator function behind a context manager made by ``contextlib.contextmanager``."""
         fn = self.generators.get(atom)
@@ -271,6 +341,8 @@ class Program(Scopes, Kinds):
 
     def resumed(self, body: Body, entry: int, place: ir.Span, mode: int) -> int:
         """The modes in which a generator ends that goes on from the ``yield`` at ``place`` in the mode ``mode``."""
+        if self.stubs.data(body) is not None:
+            return self.stubs.resumed(body, entry, mode)
         key = (body, entry, place, mode)
         if key not in self.resumptions:
             self.resumptions[key] = mode
@@ -333,6 +405,72 @@ class Program(Scopes, Kinds):
         if run is not None:
             self.namespaces[cls] = run.env
 
+    def outside(self, name: str) -> Value:
+        """What is imported from outside the file by the canonical dotted name ``name``."""
+        return frozenset((self.world.api(name),)) if is_known_outside(name) else self.stubs.named(name)
+
+    def names_outside(self, atom: Atom) -> tuple[str, ...]:
+        """What to call the function ``atom`` when other files are asked for it; nothing if none of them can know it."""
+        if isinstance(atom, Sym) and atom.parent is None:
+            return self.stubs.asked_as(atom)
+        name = self._name_outside(atom)
+        return (name,) if name else ()
+
+    def _name_outside(self, atom: Atom) -> str:
+        if isinstance(atom, Api):
+            return "" if is_known_outside(atom.name) else atom.name
+        if not isinstance(atom, (Method, Sym)):
+            return ""
+        holder = atom.receiver if isinstance(atom, Method) else atom.parent
+        last = atom.name if isinstance(atom, Method) else atom.path.rpartition(".")[2]
+        if holder is None or not last.isidentifier() or last.startswith("__"):
+            return ""
+        cls = self.class_behind(holder)
+        if isinstance(cls, Cls) and classes.is_module(cls) and last in module_methods():
+            return ""
+        if isinstance(cls, Cls):
+            known = self.stubs.id_of(cls.body) or f"{self.name}:{cls.body.qualname}"
+            return f"{known}.{last}"
+        if isinstance(cls, Api):
+            return f"{cls.name}.{last}"
+        return "" if last in known_methods() else f"?.{last}"
+
+    def class_behind(self, atom: Atom) -> Cls | Api | None:
+        """The class that ``atom`` is an instance of, for certain or by its annotation; of a class itself, that."""
+        if isinstance(atom, (Obj, Cls)):
+            return atom.cls if isinstance(atom, Obj) else atom
+        name = named_class(atom.annotation) if isinstance(atom, Sym) and atom.annotation else ""
+        if name:
+            root, *rest = name.split(".")
+            found = self.stores.get((self.module, root)) or frozenset()
+            known = next((one for one in found if isinstance(one, (Cls, Api))), None)
+            if isinstance(known, Api) and rest:
+                outside = self.outside(".".join([known.name, *rest]))
+                return next((one for one in outside if isinstance(one, (Cls, Api))), None)
+            return known
+        return None
+
+    def method_by_annotation(self, atom: Sym, name: str) -> Value:
+        """The method ``name`` of a parameter whose annotation names a class in sight; nothing if it has none."""
+        cls = self.class_behind(atom)
+        found = classes.method(self, cls, name) if isinstance(cls, Cls) else None
+        methods = [one for one in found or () if isinstance(one, Fn) and not PLAIN_METHODS & set(one.marks)]
+        return frozenset().union(*(self._bound(fn, atom) for fn in methods))
+
+    def starred(self, name: str) -> Value:
+        """What a name is that only an ``import *`` may have bound."""
+        return self.stubs.starred(name, self.stars)
+
+    def inherited(self, cls: Cls, name: str) -> Value | None:
+        """The method ``name`` that the bases of ``cls`` give its instances; None for one out of sight."""
+        holder = self.instance(cls)
+        for base in classes.lineage(cls)[1:]:
+            found = self.namespaces.get(base, {}).get(name) if isinstance(base, Cls) else None
+            functions = [atom for atom in found or () if isinstance(atom, Fn)]
+            if functions:
+                return frozenset(self.world.fn(fn.body, holder, fn.wrappers, fn.marks) for fn in functions)
+        return None
+
     def attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
         """The attribute ``name`` of an instance of ``cls`` or of the class itself."""
         found = self.written(cls, name)
@@ -349,8 +487,22 @@ class Program(Scopes, Kinds):
             elif "builtins.property" in atom.marks or any("cached_property" in mark for mark in atom.marks):
                 bound.add(self.world.sym(holder, f"{holder.label}.{name}", parent=holder))
             else:
-                bound.add(self.world.fn(atom.body, holder, atom.wrappers, atom.marks))
+                bound |= self._bound(atom, holder)
         return frozenset(bound)
+
+    def _bound(self, fn: Fn, holder: Atom) -> Value:
+        """A method of ``holder``; of one without code, those that other classes have in its place."""
+        functions = [fn]
+        if self.is_abstract(fn.body):
+            functions = [*self.stubs.overrides(fn.body), *classes.replacements(self, fn)][:MOST_OVERRIDES] or [fn]
+        return frozenset(self.world.fn(one.body, holder, one.wrappers, one.marks) for one in functions)
+
+    def is_abstract(self, body: Body) -> bool:
+        """Whether a function is a method without code of its own."""
+        if body not in self.abstract:
+            told = self.stubs.data(body)
+            self.abstract[body] = classes.is_abstract(body) if told is None else told.abstract
+        return self.abstract[body]
 
     def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
         """An attribute that no code of the file sets."""
@@ -358,7 +510,7 @@ class Program(Scopes, Kinds):
             return frozenset((self.world.obj(cls.body, PARAMETER, owner=holder, name=f"{holder.label}.{name}"),))  # type: ignore[arg-type]
         if classes.is_module(cls) and name in module_methods():
             return frozenset((self.world.method(holder, name),))
-        if name in KNOWN_METHODS:
+        if name in KNOWN_METHODS or self.contracts.method(classes.names(self, cls), "", name) is not None:
             return frozenset((self.world.method(holder, name),))
         return frozenset((self.world.sym(holder, f"{holder.label}.{name}", parent=holder),))
 
@@ -371,6 +523,10 @@ class Program(Scopes, Kinds):
                 if found:
                     return found
         return None
+
+    def holds(self, cls: Cls, part: Atom | None) -> bool:
+        """Whether instances of ``cls`` hold ``part``; see `classes.holds`."""
+        return classes.holds(self, cls, part)
 
     def prepare(self, cls: Cls) -> None:
         """Run the constructor of a class once, so that its attributes are known."""
@@ -407,6 +563,9 @@ class Program(Scopes, Kinds):
         if classes.is_module(cls):
             inference.made(ip, site.event, "module", f"{cls.label}(...)", "its parameters", made)
         constructor = classes.own_function(self, cls, "__init__")
+        known = self.stubs.id_of(cls.body)
+        if constructor is None and known is not None:
+            ip.recorder.outside[ip.block.index].append(OutsideCall(known, ip.state.modes, site.event.span))
         if constructor is not None:
             self.call(ip, site, self.world.fn(constructor.body, made, constructor.wrappers, constructor.marks))
         elif cls.bases:
@@ -422,13 +581,20 @@ class Program(Scopes, Kinds):
             return calls.unknown(ip, site)
         return self.call(ip, site, self.world.fn(fn.body, obj, fn.wrappers, fn.marks))
 
+    def inside_forward(self, module: Atom, modes: int) -> int:
+        """The modes in which the code of a module's ``forward`` runs: what decorates it may change them."""
+        cls = module.cls if isinstance(module, Obj) else None
+        forward = classes.own_function(self, cls, "forward") if cls is not None else None
+        known = self.functions.get(forward.body, forward) if forward is not None else None
+        return summaries.inside(known, modes) if known is not None else modes
+
     def call_partial(self, ip: Interpreter, site: Site, obj: Obj) -> Value:
         """Call a ``functools.partial``: only functions of the file are seen through."""
         from gradlint.transfer import calls
 
-        found = [
-            calls.call_one(ip, site, atom) for atom in ip.state.contents.get(obj, frozenset()) if isinstance(atom, Fn)
-        ]
+        held = ip.state.contents.get(obj, frozenset())
+        calls.note_outside(ip, site, held)
+        found = [calls.call_one(ip, site, atom) for atom in held if isinstance(atom, Fn)]
         return union(found) if found else calls.unknown(ip, site)
 
     def super_of(self, ip: Interpreter) -> Value:
@@ -463,7 +629,7 @@ class Program(Scopes, Kinds):
             return self.keeping[cls]
         self.keeping[cls] = False
         forward = classes.own_function(self, cls, "forward")
-        if forward is not None and len(forward.body.parameters) > 1:
+        if forward is not None and len(forward.body.parameters) > 1 and self.stubs.data(forward.body) is None:
             argument = self.world.sym(forward.body, forward.body.parameters[1].name)
             run = self._solve(forward.body, grad_mode.INHERITED, {argument: tensor.GRAPH})
             saved = run.places.get(argument, UNPLACED).saved if run is not None else frozenset()

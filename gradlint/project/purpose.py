@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Cls, Context, Fn
 from gradlint.ir import events as ir
-from gradlint.project import classes
+from gradlint.project import classes, contracts
 from gradlint.project.uses import Tracer, class_around
 from gradlint.torch_model import grad_contexts, roles
 from gradlint.transfer.calls import MARKS
@@ -53,9 +53,14 @@ def acts(body: Body) -> bool:
     return body.kind == "function" and roles.ACTS.search(body.name) is not None
 
 
+def decodes(body: Body) -> bool:
+    """Whether the function's name says that it turns what a model says into tokens, items or images."""
+    return body.kind == "function" and roles.DECODES.search(body.name) is not None
+
+
 def is_telling(body: Body) -> bool:
     """Whether the name alone makes a body worth looking at."""
-    return evaluates(body) or acts(body)
+    return body.kind == "function" and roles.infers(body.name)
 
 
 def may_be_differentiated(body: Body) -> bool:
@@ -125,6 +130,15 @@ def is_pipeline(program: Program, body: Body) -> bool:
     return any(roles.PIPELINE.search(base.label) for base in bases)
 
 
+def is_part_of_pipeline(program: Program, body: Body) -> bool:
+    """Whether a body is a method of a pipeline that its ``__call__`` is there to call, and to guard."""
+    around = class_around(body)
+    if around is None or around[0].name == "__call__":
+        return False
+    bases = classes.lineage(program.class_of(around[1]))[1:]
+    return any(roles.PIPELINE.search(base.label) for base in bases)
+
+
 def pipelines(program: Program) -> list[Body]:
     """The ``__call__`` of every pipeline of the file."""
     own = (classes.own_function(program, cls, "__call__") for cls in list(program.classes.values()))
@@ -134,10 +148,7 @@ def pipelines(program: Program) -> list[Body]:
 def is_guarded_hook(program: Program, body: Body) -> bool:
     """Whether a framework calls the method, and has turned gradients off before."""
     around = class_around(body)
-    if around is None or around[0].name not in roles.GUARDED_HOOKS:
-        return False
-    lineage = classes.lineage(program.class_of(around[1]))
-    return any(isinstance(base, Api) and base.name not in ("builtins.object", "torch.nn.Module") for base in lineage)
+    return around is not None and contracts.may_be_guarded(program, around[0])
 
 
 def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event) -> bool:

@@ -40,6 +40,8 @@ class Scopes:
         self.captured: set[tuple[Body, str]] = set()
         self.shared: set[tuple[Body, str]] = set()
         self.outdated = False
+        self.stars: set[str] = set()
+        """The modules that the file imports everything of."""
 
     def free(self, body: Body, name: str) -> Value:
         """What a name stands for that has no value yet in ``body``."""
@@ -64,6 +66,10 @@ class Scopes:
             return known
         if name in BUILTINS:
             return frozenset((self.world.api(f"builtins.{name}"),))
+        return self.starred(name)
+
+    def starred(self, name: str) -> Value:
+        """What a name is that only an ``import *`` may have bound."""
         return frozenset((self.world.sym(self.module, name),))
 
     def stored(self, body: Body, name: str, value: Value) -> None:

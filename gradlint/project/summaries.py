@@ -25,6 +25,7 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
+from gradlint.project import demands
 from gradlint.transfer import calls, contexts, gradients, switching
 from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 
@@ -144,9 +145,17 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     return returned(ip, program, site, fn, runs, arguments) if runs else calls.unknown(ip, site)
 
 
+def call_unknown(ip: Interpreter, site: calls.Site, fn: Fn) -> Value:
+    """Call a method without code: note the call; what runs is not known."""
+    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site))
+    ip.raised(ip.state)
+    return calls.unknown(ip, site)
+
+
 def noted(ip: Interpreter, fn: Fn, site: calls.Site) -> LocalCall:
     """What is kept of a call."""
-    return LocalCall(fn, ip.state.modes, site.event.span, dict(ip.state.marks), is_inside(ip))
+    telling = calls.is_telling(ip, site)
+    return LocalCall(fn, ip.state.modes, site.event.span, dict(ip.state.marks), is_inside(ip), telling)
 
 
 def is_inside(ip: Interpreter) -> bool:
@@ -222,17 +231,21 @@ def substitute(program: Program, body: Body, value: Value, arguments: dict[str, 
             elif not rest:
                 found |= given
             else:
-                found |= {extend(program, base, rest) for base in given}
+                found = found.union(*(extend(program, base, rest) for base in given))
         else:
             found.add(atom)
     return frozenset(found)
 
 
-def extend(program: Program, base: Atom, rest: str) -> Atom:
-    """The atom at path ``rest`` of ``base``."""
+def extend(program: Program, base: Atom, rest: str) -> Value:
+    """What stands at path ``rest`` of ``base``."""
     if isinstance(base, Sym):
-        return program.world.sym(base.scope, f"{base.path}.{rest}", parent=base)
-    return program.world.sym(base, f"{base.label}.{rest}", parent=base)
+        return frozenset((program.world.sym(base.scope, f"{base.path}.{rest}", parent=base),))
+    name, _, deeper = rest.partition(".")
+    if isinstance(base, Obj) and base.cls is not None and name.isidentifier():
+        held = program.attribute(base, base.cls, name)
+        return frozenset().union(*(extend(program, atom, deeper) for atom in held)) if deeper else held
+    return frozenset((program.world.sym(base, f"{base.label}.{rest}", parent=base),))
 
 
 def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run, arguments: dict[str, Value]) -> None:
@@ -240,7 +253,7 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
     for happening in run.recorder.in_order():
         replay_gradients(ip, program, site, fn, run, happening, arguments, inline=False)
         if isinstance(happening, Edit):
-            replay_edit(ip, program, site, fn, happening, arguments)
+            replay_edit(ip, program, site, fn, run, happening, arguments)
     for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
@@ -263,8 +276,8 @@ def replay_gradients(
     """Do in the caller what the callee did to gradients; ``inline``: what a closure does stands where it is written."""
     if not isinstance(happening, (Backward, Step, Clear, Touch)):
         return
-    origin = happening.origin or happening.span
-    span = origin if inline else site.event.span
+    origin = None if program.stubs.data(fn.body) is not None else happening.origin or happening.span
+    span = origin if inline and origin is not None else site.event.span
     modes, loops, block = ip.where()
 
     def described(operand: Operand) -> Operand:
@@ -272,7 +285,8 @@ def replay_gradients(
 
     moved = replace(happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name)
     if isinstance(moved, Backward):
-        target = TOP if moved.how == "grad" else substitute(program, fn.body, moved.target.atoms, arguments)
+        source = demands.source_of(run, moved.target.atoms)
+        target = TOP if moved.how == "grad" else substitute(program, fn.body, source, arguments)
         gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))
     elif isinstance(moved, Step):
         gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
@@ -286,7 +300,7 @@ def replay_gradients(
 
 
 def replay_edit(
-    ip: Interpreter, program: Program, site: calls.Site, fn: Fn, edit: Edit, arguments: dict[str, Value]
+    ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run, edit: Edit, arguments: dict[str, Value]
 ) -> None:
     """A callee edits its argument in place: the edit stands there, and here it is known whether that is a leaf."""
     if edit.target.graph != tensor.ANY or not edit.modes.records:
@@ -295,11 +309,32 @@ def replay_edit(
         return
     given = substitute(program, fn.body, edit.target.atoms, arguments)
     leaf = bool(given) and ip.graph_of(given) == tensor.LEAF
-    if leaf or all(isinstance(atom, Sym) for atom in given):
-        modes, loops, block = ip.where()
+    surely = not reaches(run.body.graph, run.body.graph.exit, without=edit.block)
+    saved = saved_memory(ip, given) if surely and not leaf else ()
+    modes, loops, block = ip.where()
+    called = site.event.span
+    if saved or edit.inside is not None:
+        target = ip.describe(given, argument(ip, site, given), called)
+        inside = edit.inside or edit.span
+        noted = Edit(called, modes, loops, block, target, edit.op, leaf, saved, inside=inside)
+    else:
         target = replace(edit.target, atoms=given, graph=ip.graph_of(given))
-        called = site.event.span
-        ip.recorder.note(Edit(edit.span, modes, loops, block, target, edit.op, leaf, called=called))
+        noted = Edit(edit.span, modes, loops, block, target, edit.op, leaf, called=called)
+    if leaf or saved or all(isinstance(atom, Sym) for atom in given):
+        ip.recorder.note(noted)
+
+
+def saved_memory(ip: Interpreter, target: Value) -> tuple[tensor.Saved, ...]:
+    """The recorded operations that keep the memory of ``target``, whichever of its objects it is."""
+    kept = [ip.state.place(root).saved for atom in target for root in ip.state.roots(atom)]
+    saved: frozenset[tensor.Saved] = frozenset().union(*kept) if kept and all(kept) else frozenset()
+    return tuple(sorted(saved, key=lambda one: one.span))
+
+
+def argument(ip: Interpreter, site: calls.Site, given: Value) -> str:
+    """How the source calls the argument that is ``given``."""
+    refs = [*site.event.args, *(ref for _, ref in site.event.keywords)]
+    return next((ip.labels[ref] for ref in refs if ref >= 0 and ip.value(ref) == given), "")
 
 
 def run_closure(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> None:
@@ -317,10 +352,11 @@ def returned(
 ) -> Value:
     """What the call returns: the callee's objects become objects of this call."""
     found: list[Value] = []
+    fresh: set[Atom] = set()
     for run in runs:
         for group in run.returned.values():
             for one in group:
-                found.append(imported(ip, program, site, fn.body, one, one.value, arguments, 0))
+                found.append(imported(ip, program, site, fn.body, one, one.value, arguments, fresh))
     if not found:
         return ip.world.none
     return union(found)
@@ -334,28 +370,34 @@ def imported(
     one: Returned,
     value: Value,
     arguments: dict[str, Value],
-    depth: int,
+    fresh: set[Atom],
+    depth: int = 0,
 ) -> Value:
-    """``value`` of the callee in the caller's terms."""
+    """``value`` of the callee in the caller's terms.
+
+    ``fresh`` are the objects of this call so far. Several of one kind become one object, which stands wherever one of
+    them does and holds what they hold.
+    """
     found: set[Atom] = set()
     for atom in value:
         if isinstance(atom, Sym):
             found |= substitute(program, body, frozenset((atom,)), arguments)
         elif isinstance(atom, Tuple) and depth < 3:
-            parts = tuple(imported(ip, program, site, body, one, item, arguments, depth + 1) for item in atom.items)
-            found.add(ip.world.tuple(parts))
+            parts = (imported(ip, program, site, body, one, item, arguments, fresh, depth + 1) for item in atom.items)
+            found.add(ip.world.tuple(tuple(parts)))
         elif isinstance(atom, Obj) and not isinstance(atom, Context) and atom not in program.attribute_values:
             made = ip.world.obj(site.event, atom.type, cls=atom.cls, owner=atom.owner, name=atom.name)
             place = one.places.get(atom)
             if place is not None:
-                known = ip.state.places.get(made) if made in found else None
+                before = ip.state.places.get(made) if made in fresh else None
                 placed = place._replace(roots=frozenset(), saved=frozenset(), made=place.made and site.event.span)
-                ip.state.places[made] = tensor.join_places(known, placed) if known is not None else placed
+                ip.state.places[made] = tensor.join_places(before, placed) if before is not None else placed
             if atom in one.contents and depth < 3:
-                ip.state.contents[made] = imported(
-                    ip, program, site, body, one, one.contents[atom], arguments, depth + 1
-                )
+                held = imported(ip, program, site, body, one, one.contents[atom], arguments, fresh, depth + 1)
+                known = ip.state.contents.get(made) if made in fresh else None
+                ip.state.contents[made] = union([known, held]) if known is not None else held
             found.add(made)
+            fresh.add(made)
         else:
             found.add(atom)
     return frozenset(found)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from gradlint.domains.values import Obj
 from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Uncleared
 from gradlint.ir import events as ir
+from gradlint.project import ownership
 from gradlint.project.conditions import Conditions
 from gradlint.project.protocol import Op, Protocol, optimizers
 
@@ -38,6 +40,8 @@ def uncleared(protocol: Protocol, evaluation: Evaluation) -> Iterator[Uncleared]
             reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
             fact = made(backward, step, f"`{other.what.call}`", reasons)
             found.setdefault(fact.span, fact)
+    for fact in forgotten(protocol):
+        found.setdefault(fact.span, fact)
     yield from sorted(found.values(), key=lambda fact: fact.span)
 
 
@@ -70,6 +74,55 @@ def pairs(protocol: Protocol) -> Iterator[tuple[int, Op, Op]]:
                 continue
             if protocol.feeds(backward, step, loop):
                 yield loop, backward, step
+
+
+def forgotten(protocol: Protocol) -> Iterator[Uncleared]:
+    """Yield the passes of the player that a function forgets which steps several, and clears for another itself.
+
+    It does so once per call; that it clears for one says that its callers do for none.
+    """
+    once = [step for step in protocol.steps if not step.what.loops and optimizers(step)]
+    cleared = [step for step in once if clears_before(protocol, step)]
+    for step in once if cleared else ():
+        if any(may_clear(protocol, op, step) for op in protocol.ops) or is_cleared_elsewhere(protocol, step):
+            continue
+        for backward in protocol.backwards:
+            if not backward.what.loops and protocol.feeds(backward, step, None):
+                reasons = tuple(
+                    (op.what.span, "cleared here, for another optimizer only")
+                    for op in protocol.ops
+                    if isinstance(op.what, Clear)
+                )
+                yield made(backward, step, "the calls before", reasons)
+
+
+def clears_before(protocol: Protocol, step: Op) -> bool:
+    """Whether the function clears what it applies with ``step``, in front of the pass that fills it."""
+    return any(
+        isinstance(op.what, Clear) and may_clear(protocol, op, step) and protocol.leads(op, backward, None)
+        for op in protocol.ops
+        for backward in protocol.backwards
+        if protocol.feeds(backward, step, None)
+    )
+
+
+def is_cleared_elsewhere(protocol: Protocol, step: Op) -> bool:
+    """Whether another function of the file may clear what ``step`` applies."""
+    program = protocol.program
+    subjects = [
+        subject
+        for (body, _), run in program.runs.items()
+        if run is not None and body is not protocol.run.body
+        for clear in run.recorder.all(Clear)
+        for subject in clear.subject.atoms
+    ]
+    return any(
+        ownership.covers(program, subject, optimizer, protocol.stepped) is not False
+        for optimizer in optimizers(step)
+        for subject in subjects
+        # An optimizer that was made elsewhere is for other parameters.
+        if subject is optimizer or not (isinstance(subject, Obj) and program.is_optimizer(subject))
+    )
 
 
 def may_clear(protocol: Protocol, op: Op, step: Op) -> bool:

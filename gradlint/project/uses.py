@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from gradlint.domains import grad_mode
 from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
 from gradlint.project import classes, event_uses
@@ -18,6 +19,7 @@ from gradlint.project.definitions import Definitions
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
 
 WALKED = "walked"
 """Somebody goes backward from it, or asks for its gradient."""
@@ -31,6 +33,9 @@ KEPT = "kept"
 """It is added to a container, a sum or a growing tensor that is older than the iteration."""
 PASSED = "passed"
 """It is given to code out of sight."""
+
+GUARDED = "with gradients off"
+"""The label of a use that takes it off the graph because it is made with gradients off."""
 
 Node: TypeAlias = "tuple[str, Body, object]"
 """A place that a value can be in: ``ref`` a temporary, ``def`` a variable assigned by a `Store`, ``param`` a
@@ -67,9 +72,12 @@ class Tracer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._definitions: dict[Body, Definitions] = {}
+        self._runs: dict[Body, Run | None] = {}
         self._traces: dict[Node, Trace] = {}
         self._under_way: set[Node] = set()
         self._reads: dict[str, list[tuple[Body, ir.Attr]]] | None = None
+        self._solved: dict[Body, list[Run]] = {}
+        self._indexed = 0
 
     # -- what a body says ----------------------------------------------------------------------------------
 
@@ -79,15 +87,42 @@ class Tracer:
             self._definitions[body] = Definitions(body)
         return self._definitions[body]
 
+    def run(self, body: Body) -> Run | None:
+        """A run of ``body``, which tells what its temporaries are."""
+        if body not in self._runs:
+            self._runs[body] = known_run(self.program, body)
+        return self._runs[body]
+
     def value(self, body: Body, ref: ir.Ref) -> Value:
         """What a temporary may be."""
-        run = known_run(self.program, body)
+        run = self.run(body)
         return run.temps[ref] if run is not None and 0 <= ref < len(run.temps) else TOP
 
     def label(self, body: Body, ref: ir.Ref) -> str:
         """How the source calls a temporary."""
-        run = known_run(self.program, body)
+        run = self.run(body)
         return run.labels[ref] if run is not None and 0 <= ref < len(run.labels) else ""
+
+    def modes(self, body: Body, event: ir.Event) -> int:
+        """The modes that may be in force at an event; 0 if they are not known."""
+        self.run(body)
+        block = self.definitions(body).blocks[event]
+        position = next(i for i, other in enumerate(block.events) if other is event)
+        if len(self.program.runs) != self._indexed:
+            self._index()
+        found = 0
+        for run in self._solved.get(body, ()):
+            known = run.recorder.modes.get(block.index, ())
+            found |= next((modes for start, modes in reversed(known) if start <= position), 0)
+        return found
+
+    def _index(self) -> None:
+        """Sort the runs by body."""
+        self._solved = {}
+        for (body, _), run in self.program.runs.items():
+            if run is not None:
+                self._solved.setdefault(body, []).append(run)
+        self._indexed = len(self.program.runs)
 
     def is_plain(self, body: Body, ref: ir.Ref) -> bool:
         """Whether a temporary is a number or a string for certain."""
@@ -121,6 +156,11 @@ class Tracer:
             return self._traces[start]
         if start in self._under_way:
             return Trace()
+        kind, body, name = start
+        told = self.program.stubs.data(body)
+        if kind == "param" and told is not None:
+            known = told.parameter_uses.get(str(name), ((PASSED, "", False),))
+            return Trace({}, [told_use(body, *use) for use in known])
         self._under_way.add(start)
         walk = Walk(self)
         walk.reach(start, sure=True)
@@ -128,6 +168,12 @@ class Tracer:
         self._under_way.discard(start)
         self._traces[start] = walk.trace
         return walk.trace
+
+
+def told_use(body: Body, kind: str, label: str, sure: bool) -> Use:
+    """A use of which another file tells: what keeps the value there is something that it was given."""
+    holder: Node | None = ("param", body, label) if kind in (KEPT, STORED) else None
+    return Use(kind, body, ir.Const(body.span, ir.OPAQUE_REF, None), label, sure, holder=holder)
 
 
 class Walk:
@@ -153,6 +199,13 @@ class Walk:
     def to(self, body: Body, ref: ir.Ref, *, sure: bool = True) -> None:
         """The value at hand gets to the temporary ``ref``, changed by something that keeps the graph if ``sure``."""
         self.reach(("ref", body, ref), sure=sure and self.sure)
+
+    def compute(self, body: Body, event: ir.Event, ref: ir.Ref, *, sure: bool = True) -> None:
+        """The temporary ``ref`` is computed from the value at hand: with gradients off, that is off the graph."""
+        if grad_mode.never_records(self.tracer.modes(body, event)):
+            self.use(OFF, body, event, GUARDED)
+        else:
+            self.to(body, ref, sure=sure)
 
     def use(
         self, kind: str, body: Body, event: ir.Event, label: str = "", *, sure: bool = True, **more: object

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import gradlint
 from gradlint import registry
+from gradlint.codes import FAILURES
 from gradlint.engine import Result
-from gradlint.filecheck import FAILURES
 from gradlint.finding import Edit, Evidence, Finding, Location, Severity
 from gradlint.report.sanitise import sarif_text
 

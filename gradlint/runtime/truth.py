@@ -9,14 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import importlib
 import inspect
 import linecache
+import runpy
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +32,7 @@ from gradlint.runtime.devices import CPU
 from gradlint.runtime.recorder import record
 from gradlint.runtime.recording import Recording
 from gradlint.testing.pages import EXAMPLES, INSTEAD, Page
-from gradlint.testing.torch_claims import Claim, page_claim
+from gradlint.testing.torch_claims import SCRIPT, Claim, page_claim
 
 SECONDS = 60.0
 """How long one run may take."""
@@ -102,19 +105,50 @@ def check_claim(text: str, path: str, name: str, claim: Claim) -> str | None:
 
     def run(outcome: Outcome) -> None:
         with _module(text, path) as module:
-            function: Callable[..., Any] = getattr(module, name)
-            arguments = arguments_for(function)
-            result = function(**arguments)
-            if inspect.iscoroutine(result):
-                result = asyncio.run(result)
-            if claim.kind == "shows":
-                names = {**vars(module), "torch": torch, **arguments, "result": result}
-                outcome.shown = bool(eval(claim.subject, names))
+            _call(vars(module), name, claim, outcome)
 
+    return _answer(name, claim, run)
+
+
+def check_project_claim(root: Path, path: Path, name: str, claim: Claim) -> str | None:
+    """As `check_claim`, for the file ``path`` of the project ``root``, which may import its other files.
+
+    They are found as Python and its test runners would: from the folder above the file's package, from ``root``, and
+    from a folder ``src`` in it. `SCRIPT` in place of a function's name runs the file itself.
+    """
+    package = path.parent
+    while package != root and (package / "__init__.py").exists():
+        package = package.parent
+    module = ".".join(path.relative_to(package).with_suffix("").parts)
+
+    def run(outcome: Outcome) -> None:
+        with _importable([package, root, root / "src"]):
+            if name != SCRIPT:
+                _call(vars(importlib.import_module(module)), name, claim, outcome)
+                return
+            names = runpy.run_module(module, run_name=SCRIPT)
+            if claim.kind == "shows":
+                outcome.shown = bool(eval(claim.subject, {**names, "torch": torch}))
+
+    return _answer(f"{path.relative_to(root).as_posix()}:{name}", claim, run)
+
+
+def _answer(name: str, claim: Claim, run: Callable[[Outcome], None]) -> str | None:
     if claim.kind == "not run":
         return None
     outcome = run_apart(run)
     return None if outcome.holds(claim) else f"`{name}` was to {claim}, but: {outcome}"
+
+
+def _call(module: dict[str, Any], name: str, claim: Claim, outcome: Outcome) -> None:
+    """Call a function of ``module``, and find out whether the expression of its claim is true."""
+    function: Callable[..., Any] = module[name]
+    arguments = arguments_for(function)
+    result = function(**arguments)
+    if inspect.iscoroutine(result):
+        result = asyncio.run(result)
+    if claim.kind == "shows":
+        outcome.shown = bool(eval(claim.subject, {**module, "torch": torch, **arguments, "result": result}))
 
 
 def contrast(page: Page, code: str, device: str = CPU, level: int | None = None) -> Contrast:
@@ -214,3 +248,23 @@ def _module(text: str, path: str, names: dict[str, object] | None = None) -> Ite
         yield module
     finally:
         del sys.modules[module.__name__]
+
+
+@contextmanager
+def _importable(folders: list[Path]) -> Iterator[None]:
+    """Let modules be imported from ``folders`` first; those of that name are forgotten before and afterwards."""
+    search, writes = sys.path, sys.dont_write_bytecode
+    own = {entry.stem for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in own}
+    for name in hidden:
+        del sys.modules[name]
+    sys.path = [*dict.fromkeys(map(str, folders)), *search]
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path, sys.dont_write_bytecode = search, writes
+        for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+            del sys.modules[name]
+        sys.modules.update(hidden)

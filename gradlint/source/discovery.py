@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gradlint.source.globs import Globs
 from gradlint.source.reading import NotReadable, read
@@ -27,11 +27,15 @@ _Chain = tuple[tuple[str, Globs], ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
-    """A file to lint: its name as shown, and the path to open; ``problem`` says why that is no use."""
+    """A file to lint: its name as shown, and the path to open; ``problem`` says why that is no use.
+
+    ``real`` is the path with all links resolved: the same for every way to write it.
+    """
 
     shown: str
     path: str
     problem: str = ""
+    real: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def discover(paths: Sequence[str], excludes: Excludes) -> list[Target]:
         for key, linked, target in walk.under(given):
             if key not in found or (linked, target) < found[key]:
                 found[key] = (linked, target)
-    return sorted(target for _, target in found.values())
+    return sorted(replace(target, real=real) for real, (_, target) in found.items())
 
 
 def is_excluded(path: str, excludes: Excludes) -> bool:

@@ -12,7 +12,7 @@ import symtable
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TypeAlias
 
 from gradlint.source.reading import NotReadable
@@ -31,23 +31,19 @@ _Block: TypeAlias = "ast.stmt | ast.excepthandler | ast.match_case"
 
 def parse(text: str) -> ast.Module:
     """Return the tree of ``text``. Raises `NotReadable` for what is no Python, and for what is too deep or too wide."""
-    with _refusals(text):
-        tree = ast.parse(text)
-    _require_bounds(tree)
+    tree = parse_unbounded(text)
+    require_bounds(tree)
     return tree
 
 
-def parse_outline(text: str, outline: str) -> ast.Module:
-    """Return the tree of ``outline``, which is ``text`` with parts left out, or of all of it if that is no Python."""
-    if outline is not text:
-        require_valid(text)
-        with suppress(NotReadable):
-            return parse(outline)
-    return parse(text)
+def parse_unbounded(text: str) -> ast.Module:
+    """Return the tree of ``text``, however deep or wide it is. Raises `NotReadable` for what is no Python."""
+    with _refusals(text):
+        return ast.parse(text)
 
 
 def require_valid(text: str) -> None:
-    """Raise `NotReadable` for what is no Python: all that is asked of text of which nothing is analysed.
+    """Raise `NotReadable` for what is no Python: all that is asked of text of which nothing is needed.
 
     A symbol table needs no tree of Python objects, which is a third of the time of `parse`.
     """
@@ -83,8 +79,9 @@ def _syntax_error(error: SyntaxError, text: str) -> NotReadable:
     return NotReadable(problem, line, column, remedy="correct it; newer syntax needs gradlint under a newer Python")
 
 
-def _require_bounds(tree: ast.Module) -> None:
-    """Walk the tree without recursion: statements one by one, the expressions of all of them level by level."""
+def require_bounds(tree: ast.Module) -> None:
+    """Raise `NotReadable` for a tree that is too deep or too wide to be analysed."""
+    # Without recursion: statements one by one, the expressions of all of them level by level.
     blocks: list[ast.Module | _Block] = [tree]
     level: list[ast.AST] = []
     while blocks:

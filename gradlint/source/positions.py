@@ -41,6 +41,15 @@ class Lines:
             return start
         return Location(line, start.column, line, start.column + 1)
 
+    def segment(self, span: Span) -> str:
+        """Return the text of ``span`` on its first line."""
+        line, start, end_line, end = span
+        text = self._text(line)
+        if text.isascii():
+            return text[start:end] if end_line == line else text[start:]
+        data = text.encode()
+        return (data[start:end] if end_line == line else data[start:]).decode("utf-8", "replace")
+
     def point(self, location: Location) -> tuple[int, int]:
         """Return where ``location`` starts as syntax trees have it: the line, and the column in bytes from 0."""
         before = self._text(location.line)[: location.column - 1]

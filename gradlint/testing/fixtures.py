@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradlint.finding import Finding
-from gradlint.testing.expectations import compare, parse_expectations
+from gradlint.testing.expectations import Expectation, compare, parse_expectations
+
+if TYPE_CHECKING:
+    from gradlint.engine import Result
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 """A definition with ``def``."""
@@ -26,14 +31,18 @@ def check_fixture(path: Path) -> list[str]:
     """
     text = path.read_text(encoding="utf-8")
     expectations = parse_expectations(text)
-    contradictions = [
+    return contradictions(text, expectations) + compare(expectations, lint(text, path.as_posix()))
+
+
+def contradictions(text: str, expectations: Iterable[Expectation]) -> list[str]:
+    """Return in words where a function of ``text`` is called ok and expects something."""
+    return [
         f"line {wanted.line}: `{function.name}` is called ok and expects {wanted.code}"
         for function in functions(text)
         if function.name.endswith("_ok")
         for wanted in expectations
         if wanted.kind != "todo-ok" and first_line(function) <= wanted.line <= (function.end_lineno or wanted.line)
     ]
-    return contradictions + compare(expectations, lint(text, path.as_posix()))
 
 
 def functions(text: str) -> list[Function]:
@@ -56,8 +65,13 @@ def first_line(function: Function) -> int:
 def snapshot(text: str, path: str) -> str:
     """Return what ``gradlint check --format full`` says about ``text``, without colours and summary."""
     from gradlint.engine import check_bytes
+
+    return rendered(check_bytes(text.encode(), path, raise_internal_errors=True))
+
+
+def rendered(result: Result) -> str:
+    """Return ``result`` as the format ``full`` shows it, without colours and summary; empty if nothing was found."""
     from gradlint.report.text import full
 
-    result = check_bytes(text.encode(), path, raise_internal_errors=True)
     lines = ["".join(piece for piece, _ in line).rstrip() for line in full(result, quiet=True)]
     return "\n".join(lines).rstrip() + "\n" if lines else ""

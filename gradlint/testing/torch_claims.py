@@ -14,6 +14,7 @@ of *Use instead*, where it must not.
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ from gradlint.testing.pages import RUNTIME, Page
 _TYPED = re.compile(r'(?P<type>[A-Za-z_.]+)(?:\s+"(?P<words>.*)")?')
 _HEADER = re.compile(r"#\s*(?P<kind>raises|shows|warns):\s*(?P<rest>.+)")
 _COMMENT = re.compile(r"#\s*runtime\s*:\s*(?P<rest>.*)")
+
+SCRIPT = "__main__"
+"""What stands for a whole file that is run as a script, in place of a function's name."""
 
 
 class ClaimError(ValueError):
@@ -51,11 +55,12 @@ class Claim:
         return self.subject in {base.__name__ for base in kind.__mro__} and self.words in words
 
 
-def parse_claims(text: str) -> dict[str, Claim]:
+def parse_claims(text: str, *, scripts: bool = False) -> dict[str, Claim]:
     """Return the claims of a fixture by function name.
 
-    Every function at module level that is called ``..._bad`` or ``..._ok`` has exactly one. Raises `ClaimError`
-    when one is missing, unreadable, or stands above nothing.
+    Every function at module level that is called ``..._bad`` or ``..._ok`` has exactly one. With ``scripts`` there
+    may be one above ``if __name__ == "__main__":`` too, by the name `SCRIPT`. Raises `ClaimError` when one is missing,
+    unreadable, or stands above nothing.
     """
     by_line = {line: found["rest"] for line, _, text_ in comments(text) if (found := _COMMENT.match(text_))}
     claims: dict[str, Claim] = {}
@@ -66,12 +71,20 @@ def parse_claims(text: str) -> dict[str, Claim]:
         if function.name in claims:
             raise ClaimError(f"line {function.lineno}: there are two functions called `{function.name}`")
         claims[function.name] = parse_claim(by_line.pop(line), f"line {line}")
+    if scripts and (main := _main_guard(text)) - 1 in by_line:
+        claims[SCRIPT] = parse_claim(by_line.pop(main - 1), f"line {main - 1}")
     if by_line:
         raise ClaimError(f"line {min(by_line)}: this comment stands above no function that is called bad or ok")
     bare = [node for node in functions(text) if not node.col_offset and node.name not in claims]
     if bare:
         raise ClaimError(f"line {bare[0].lineno}: no `# runtime:` comment right above `{bare[0].name}`")
     return claims
+
+
+def _main_guard(text: str) -> int:
+    """Return the line of ``if __name__ == "__main__":``; 0 if there is none."""
+    guards = (node for node in ast.parse(text).body if isinstance(node, ast.If))
+    return next((node.lineno for node in guards if ast.unparse(node.test) == "__name__ == '__main__'"), 0)
 
 
 def parse_claim(text: str, where: str) -> Claim:

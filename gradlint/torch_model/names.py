@@ -21,6 +21,11 @@ class _Names(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prefix: tuple[_Prefix, ...]
 
 
+def joined(module: str, name: str) -> str:
+    """Return the dotted name of ``name`` in ``module``, which is relative if it begins with dots."""
+    return f"{module}{name}" if module.endswith(".") else f"{module}.{name}"
+
+
 @cache
 def canonical(name: str) -> str:
     """Return the canonical dotted name of ``name``; a name that has no other spelling comes back unchanged.

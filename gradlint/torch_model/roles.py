@@ -57,7 +57,7 @@ SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 LOSS = re.compile(r"(?:^|[._])\w*(?:loss|criterion|objective)\w*$", re.IGNORECASE)
 
 EVALUATION = re.compile(
-    r"^_*(?:eval(?:uate|uation)?|valid(?:ate|ation)?|val|test|predict|infer(?:ence)?)(?:_(?:epoch|step|loop|model|net|network"
+    r"^_*(?:eval(?:uate|uation)?|valid(?:ate|ation)?|val|test|predict(?:ion)?|infer(?:ence)?)(?:_(?:epoch|step|loop|model|net|network"
     r"|batch|one_epoch|dataset|loader|data|accuracy|metrics|loss|set|once|all|fn|imgs?|images?|nets?|proba|classes|labels?))?$"
     r"|^_*(?:eval(?:uate|uation)?|validat(?:e|ion)|predict|infer(?:ence)?)_\w+$"
     r"|^(?:compute|calc(?:ulate)?|get|measure|check)_(?:val_|test_|valid_)?(?:accuracy|acc|metrics?|fid|bleu|perplexity|map|auc)$"
@@ -71,6 +71,32 @@ EVALUATION_WORD = re.compile(
 
 INFERENCE = re.compile(r"(?:^|_)infer(?:ence)?(?:_|$)")
 """Names of functions that only ever run without a backward."""
+
+INFERS = re.compile(r"^_*(?:infer|inference(?:_\w+)?|\w+_inference|synthesi[sz]e)$")
+"""Names of methods that a module has for inference, beside the ``forward`` that it is trained through."""
+
+GUARDED_BY_CALLERS = re.compile(r"^_*(?:infer|synthesi[sz]e)$")
+"""Of these, names of methods that scripts mostly call with gradients off."""
+
+DECODES = re.compile(
+    r"^_*(?:generate|sample|translate|transcribe|caption|recommend|retrieve|decode|complete|search)(?:_\w+)?$"
+    r"|^_*(?:\w+_)?(?:greedy|beam)_?(?:search|decod\w*|sampl\w*|generat\w*)?(?:_\w+)?$|^_*\w+_(?:decode|generate|search|sample)$"
+)
+"""Names of functions that turn what a model says into tokens, items or images."""
+
+PART = re.compile(
+    r"^(?:Encoder|Decoder|\w*(?:Layer|Block|Attention|Cell|Embedding|Head|Prenet|Postnet|Predictor|Flow|Flows|Conv\w*|Norm"
+    r"|RNN|LSTM|GRU|Quantizer|Codebook|Scheduler|Loss))$"
+)
+"""Names of classes of modules that are a part of a model, whose methods are called by those of the model."""
+
+VARIATIONAL = re.compile(
+    r"(?:^|[a-z_])(?:VAE|AE|Variational|Bayes\w*|Posterior|Flow|HMM|GP)(?![a-z])|^Bayes|^Variational|^Posterior"
+)
+"""Names of classes whose inference is that of a posterior, which is trained."""
+
+TRAINS = re.compile(r"(?:^|_)(?:train(?:ing)?|fit|learn|optimi[sz]e|update|finetune|backward|closure)(?:_|$)")
+"""Names of functions that train, or compute what is trained."""
 
 EVALUATION_DATA = re.compile(
     r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$"
@@ -102,6 +128,14 @@ PRODUCES = re.compile(
     re.IGNORECASE,
 )
 """Names of functions whose results are looked at, not minimised."""
+
+RUNS_LAYERS = re.compile(
+    r"^(?:forward_\w+|extract_\w*features?|get_\w*features?|encode_(?:images?|texts?|audios?|videos?)|(?:\w+_)?log_probs?"
+    r"|posterior|evaluate_actions|(?:train|val|test|eval)_step|get_(?:values?|q_values?|logits))$"
+)
+"""Names of methods of modules that run some of their layers, and leave the gradient mode alone.
+
+A plain ``encode`` is none: that of a language model makes tokens of words."""
 
 FOREIGN = frozenset("tensorflow mxnet jax flax paddle keras mindspore tinygrad".split())
 """Frameworks whose models are called as torch's are."""
@@ -142,3 +176,8 @@ GUARDED_HOOKS = frozenset(
 
 DATA = re.compile(r"(?:loader|dataset|batches|data_iter|dataloader)s?$", re.IGNORECASE)
 """Names of what a training or an evaluation loops over."""
+
+
+def infers(name: str) -> bool:
+    """Whether a function is called like one for evaluation or inference."""
+    return any(pattern.search(name) for pattern in (EVALUATION, ACTS, INFERS, DECODES))

@@ -22,7 +22,10 @@ _PLAIN = (
     *("grad_enabled", "GradMode", "zero_grad", "autograd", "retain_graph", "create_graph"),
     *(".eval(", ".step(", "autocast("),
 )
-_EVALUATIONS = "|".join(pattern.pattern.replace("^", "").replace("$", "") for pattern in (roles.EVALUATION, roles.ACTS))
+_EVALUATIONS = "|".join(
+    pattern.pattern.replace("^", "").replace("$", "")
+    for pattern in (roles.EVALUATION, roles.ACTS, roles.INFERS, roles.DECODES)
+)
 _WORDS = [
     *map(re.compile, map(re.escape, _PLAIN)),
     re.compile(r"requ?i?re?s?d?_?grads?"),
@@ -74,6 +77,11 @@ FRAMEWORKS = (
     b"deepspeed",
     b"ignite",
     b"fastai",
+    b"skorch",
+    b"captum",
+    b"stable_baselines3",
+    b"mmengine",
+    b"fairseq",
 )
 """Every file that uses torch mentions one of these."""
 

@@ -47,19 +47,12 @@ from gradlint.torch_model import (
     untracked_views,
     views,
 )
-from gradlint.transfer import attributes, calls, contexts, gradients, inference, saving
+from gradlint.transfer import attributes, calls, contexts, contracted, gradients, inference, saving
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
 
-SAME = frozenset(
-    """torch.compile torch.jit.script torch.nn.DataParallel torch.nn.parallel.DistributedDataParallel
-    torch.nn.SyncBatchNorm.convert_sync_batchnorm torch.nn.parallel.DataParallel
-    typing.cast copy.copy torch.nn.utils.parametrizations.weight_norm torch.nn.utils.parametrizations.spectral_norm
-    torch.nn.utils.weight_norm torch.nn.utils.spectral_norm torch.fx.symbolic_trace""".split()
-)
-"""Calls that return, or stand for, their first argument."""
 COLLECT = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()) | {
     "tqdm.tqdm",
     "tqdm.auto.tqdm",
@@ -76,6 +69,13 @@ SCALARS = frozenset(
     for name in """len int float bool str repr complex round range isinstance issubclass hasattr callable id hash type
     print format ord chr bytes any all input open divmod bin hex vars dir globals locals""".split()
 )
+
+
+QUESTIONS = frozenset(
+    f"torch.{name}"
+    for name in "is_tensor is_storage is_complex is_floating_point is_conj is_neg numel is_nonzero".split()
+)
+"""Functions of torch that return a Python value."""
 
 
 def never_raises(atom: Atom) -> bool:
@@ -95,6 +95,9 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
     handler = HANDLERS.get(name)
     if handler is not None:
         return handler(ip, site, name)
+    by_contract = contracted.function(ip, site, name)
+    if by_contract is not None:
+        return by_contract
     if name.startswith("builtins."):
         return builtin(ip, site, name)
     if name in COLLECT or name.startswith("tqdm"):
@@ -134,6 +137,8 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
         return TOP
     if name in in_place_functions() or in_place_by_keyword(site, name):
         return edited(ip, site, last)
+    if name in QUESTIONS:
+        return ip.make(site.event, SCALAR, tensor.PLAIN, via=last)
     if last in nondifferentiable():
         return ip.make(site.event, TENSOR, tensor.PLAIN, via=last)
     if name == f"torch.{last}" and last in views() and site.args and last not in untracked_views():
@@ -433,18 +438,14 @@ def partial(ip: Interpreter, site: Site, name: str) -> Value:
     return made
 
 
-def same(ip: Interpreter, site: Site, name: str) -> Value:
-    """A call that stands for its first argument."""
+def copied_object(ip: Interpreter, site: Site, name: str) -> Value:
+    """``copy.copy(obj)``: another object around the same parts."""
     return site.args[0] if site.args else TOP
 
 
-def checkpoint(ip: Interpreter, site: Site, name: str) -> Value:
-    """``checkpoint(function, *args)`` runs the function in the mode that is in force."""
-    if not site.args:
-        return TOP
-    keywords = {key: value for key, value in site.keywords.items() if key != "use_reentrant"}
-    inner = calls.Site(site.event, site.args[1:], keywords, site.starred)
-    return union([calls.call_one(ip, inner, atom) for atom in site.args[0]])
+def cast(ip: Interpreter, site: Site, name: str) -> Value:
+    """``typing.cast(type, obj)`` returns the object."""
+    return site.argument(1, "val") or TOP
 
 
 HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
@@ -461,9 +462,9 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
     "torch.autograd.backward": autograd_backward,
     "torch.is_grad_enabled": is_grad_enabled,
     "torch.nn.Parameter": parameter,
-    "torch.utils.checkpoint.checkpoint": checkpoint,
+    "copy.copy": copied_object,
     "copy.deepcopy": deepcopy,
     "torch.optim.swa_utils.AveragedModel": deepcopy,
     "functools.partial": partial,
-    **dict.fromkeys(SAME, same),
+    "typing.cast": cast,
 }

@@ -35,7 +35,7 @@ from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods
-from gradlint.transfer import calls, gradients, inference
+from gradlint.transfer import calls, contracted, gradients, inference
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -44,6 +44,7 @@ PLAIN_ATTRIBUTES = frozenset(
     """shape dtype device requires_grad is_leaf ndim layout is_cuda is_sparse names itemsize nbytes grad_fn
     training""".split()
 )
+SUPER = "super()"
 VIEW_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 
 
@@ -59,7 +60,7 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     if written is not None:
         return written
     if isinstance(atom, Api):
-        return frozenset((world.api(torch_names.canonical(f"{atom.name}.{name}")),))
+        return ip.program.outside(torch_names.canonical(f"{atom.name}.{name}"))
     if isinstance(atom, Obj) and atom.cls is not None:
         return ip.program.attribute(atom, atom.cls, name)
     if isinstance(atom, Cls):
@@ -68,18 +69,29 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
         return tensor_attribute(ip, event, atom, name)
     if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
         return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
+    if isinstance(atom, Sym) and isinstance(atom.scope, Cls) and atom.path == SUPER:
+        inherited = ip.program.inherited(atom.scope, name)
+        if inherited is not None:
+            return inherited
+    if isinstance(atom, Sym) and atom.annotation and (method := ip.program.method_by_annotation(atom, name)):
+        return method
     if isinstance(atom, Sym):
         if name in ("weight", "bias") and ip.program.is_module(atom):
             return frozenset((world.obj(event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
         if name in ("data", "grad"):
             return tensor_attribute(ip, event, atom, name)
-        if name in known_methods():
+        if name in known_methods() or contracted.is_method(ip, event, atom, name):
             return frozenset((world.method(atom, name),))
         return frozenset((world.sym(atom.scope, f"{atom.path}.{name}", parent=atom),))
+    if isinstance(atom, Obj) and ip.program.contracts.known_class(atom.type):
+        if contracted.is_method(ip, event, atom, name) or name in known_methods():
+            return frozenset((world.method(atom, name),))
+        owner = atom.label or atom.type.rpartition(".")[2]
+        return frozenset((world.sym(atom, f"{owner}.{name}", parent=atom),))
     if isinstance(atom, Obj) and atom.type == RESULT:
         if name in ("data", "grad"):
             return tensor_attribute(ip, event, atom, name)
-        if name in known_methods():
+        if name in known_methods() or contracted.is_method(ip, event, atom, name):
             return frozenset((world.method(atom, name),))
         return ip.part(event, frozenset((atom,)), RESULT)
     if isinstance(atom, (Obj, Literal, Tuple, Method, Fn)):
@@ -238,7 +250,7 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
         elif isinstance(atom, (Obj, Sym, Cls)):
             if name not in ("requires_grad", "grad", "data"):
                 ip.state.attributes[(atom, name)] = value
-            if isinstance(atom, Obj) and atom.cls is not None:
+            if isinstance(atom, Obj) and atom.cls is not None and atom is ip.program.instance(atom.cls):
                 ip.program.attribute_written(atom.cls, name, value)
     if name == "requires_grad":
         flag(ip, event, whole, calls.truth(value), "attribute", obj)

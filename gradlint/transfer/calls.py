@@ -26,13 +26,14 @@ from gradlint.domains.values import (
     Obj,
     Sym,
     Value,
+    ordered,
     union,
 )
-from gradlint.facts import AttributeWrite, Forward, ModuleMode
+from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
 from gradlint.transfer import api, contexts, gradients, methods, misuse, saving
-from gradlint.transfer.recorder import Wrapping
+from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -52,12 +53,18 @@ PROBE = "reveal_grad_mode"
 
 @dataclass(slots=True)
 class Site:
-    """One call with its arguments evaluated."""
+    """One call with its arguments evaluated. ``given``: what is called is this argument (``checkpoint(model, x)``)."""
 
     event: ir.Call
     args: list[Value]
     keywords: dict[str, Value]
     starred: bool
+    given: ir.Ref | None = None
+
+    @property
+    def func(self) -> ir.Ref:
+        """The temporary of what is called."""
+        return self.event.func if self.given is None else self.given
 
     def argument(self, index: int, name: str) -> Value | None:
         """The argument at ``index`` or called ``name``; None if it is not given."""
@@ -94,7 +101,8 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
     decorating(ip, site, callees)
     if not all(api.never_raises(atom) for atom in callees):
         ip.raised(ip.state)
-    value, returns = call_each(ip, site, [atom for atom in callees if not isinstance(atom, Sym)] or list(callees))
+    known = [atom for atom in callees if not isinstance(atom, Sym)]
+    value, returns = call_each(ip, site, ordered(known or callees))
     func_label = ip.labels[e.func] if e.func >= 0 else ""
     ip.set(e, value, f"{func_label}(...)" if e.args or e.keywords else f"{func_label}()")
     return returns
@@ -214,6 +222,7 @@ def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -
 
 def unknown(ip: Interpreter, site: Site) -> Value:
     """Call something of which nothing is known: functions passed to it escape, its result may be anything."""
+    note_outside(ip, site, ip.value(site.event.func))
     gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)
@@ -224,7 +233,51 @@ def unknown(ip: Interpreter, site: Site) -> Value:
         return ip.operate(site.event, "loss", site.values())
     made = ip.operate(site.event, "call", [], surely=False)
     ip.program.flows(ip, site, made)
+    note_forward(ip, site, made)
     return made
+
+
+def note_forward(ip: Interpreter, site: Site, made: Value) -> None:
+    """Note the call of a module's method that its name says to run the module's layers."""
+    event = site.event
+    owner, _, name = ip.labels[event.func].rpartition(".") if event.func >= 0 else ("", "", "")
+    if not owner or not (site.args or site.keywords) or roles.RUNS_LAYERS.search(name) is None:
+        return
+    modules = frozenset(
+        holder
+        for atom in ip.value(event.func)
+        if (holder := holder_of(atom)) is not None and ip.program.is_module(holder)
+    )
+    if modules:
+        marks = 0
+        for module in modules:
+            marks |= ip.marks_of(module)
+        result = ip.describe(made, ip.labels[event.func], event.span)
+        ip.recorder.note(ForwardMethod(event.span, *ip.where(), ip.describe(modules, owner, event.span), result, marks))
+
+
+def holder_of(atom: Atom) -> Atom | None:
+    """What ``atom`` is a method of, if it is one of something unknown."""
+    if isinstance(atom, Method):
+        return atom.receiver
+    return atom.parent if isinstance(atom, Sym) else None
+
+
+def note_outside(ip: Interpreter, site: Site, callees: Value) -> None:
+    """Note a call that other files may know more of."""
+    for atom in callees:
+        for callee in ip.program.names_outside(atom):
+            call = OutsideCall(callee, ip.state.modes, site.event.span, is_telling(ip, site))
+            ip.recorder.outside[ip.block.index].append(call)
+
+
+def is_telling(ip: Interpreter, site: Site) -> bool:
+    """Whether a call is given something whose gradients it may touch: a module, an optimizer, what is on the graph."""
+    given = {atom for value in site.values() for atom in value}
+    return any(
+        ip.program.is_module(atom) or ip.program.is_optimizer(atom) or ip.graph_of_atom(atom) & tensor.ATTACHED
+        for atom in given
+    )
 
 
 def is_loss_of_attached(ip: Interpreter, site: Site) -> bool:
@@ -259,16 +312,16 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
         return in_sequence(ip, site, ip.program.sequences[module])
     trainable = ip.program.trainable(ip, module) and not ip.frozen(module)
     operands = [ip.graph_of(value) for value in site.values()]
-    graph = 0
-    if ip.state.modes & grad_mode.RECORDS:
+    graph, modes = 0, ip.program.inside_forward(module, ip.state.modes)
+    if modes & grad_mode.RECORDS:
         graph |= tensor.GRAPH if trainable else tensor.result_of(operands or [tensor.ANY])
-    if ip.state.modes & grad_mode.NO_GRAPH:
+    if modes & grad_mode.NO_GRAPH:
         graph |= tensor.OFF
     made = ip.make(site.event, TENSOR, graph, via="forward", owner=module)
     event = site.event
-    result = ip.describe(made, ip.labels[event.func], event.span)
+    result = ip.describe(made, ip.labels[site.func], event.span)
     if trainable or not ip.program.is_free_of_parameters(module):
-        ip.recorder.note(Forward(event.span, *ip.where(), ip.operand(event.func), result, marks))
+        ip.recorder.note(Forward(event.span, *ip.where(), ip.operand(site.func), result, marks))
     ip.program.flows(ip, site, made)
     if module in ip.program.in_place_modules and site.args:
         return saving.edit_by_module(ip, site, module, made)

@@ -128,8 +128,13 @@ def note_method(ip: Interpreter, context: Value, name: str, span: ir.Span) -> No
 
 
 def bound(ip: Interpreter, e: ir.Enter, context: Value) -> Value:
-    """What ``as`` binds: the object itself for the contexts that return themselves."""
+    """What ``as`` binds: the object itself for the contexts that return themselves.
+
+    A tensor is no context: it stands for one that gives it back, such as ``amp.scale_loss(loss, optimizer)``.
+    """
     if all(isinstance(atom, Obj) and (atom.type == "contextlib.ExitStack" or atom.cls is not None) for atom in context):
+        return context
+    if context and all(ip.program.is_tensor(ip, atom) for atom in context):
         return context
     return ip.program.unknown(ip, e)
 

@@ -63,7 +63,10 @@ def import_(ip: Interpreter, e: ir.Import) -> None:
     name = "." * e.level + e.module
     if e.name is not None:
         name = f"{name}.{e.name}" if e.module else f"{name}{e.name}"
-    ip.set(e, frozenset((ip.world.api(torch_names.canonical(name)),)), name)
+    if e.name == "*":
+        ip.program.stars.add("." * e.level + e.module)
+        return
+    ip.set(e, ip.program.outside(torch_names.canonical(name)), name)
 
 
 def attr(ip: Interpreter, e: ir.Attr) -> None:

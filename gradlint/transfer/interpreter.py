@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from gradlint.project.summaries import Run
 
 Raise = Callable[[State], None]
+LAST: ir.Span = (sys.maxsize, 0, 0, 0)
+"""Behind every place."""
 DEEPEST = 5
 """How many containers inside each other are looked into: a list may hold itself."""
 
@@ -71,9 +74,14 @@ class Interpreter:
         """Run block ``index`` on ``state``; None if its end is not reached."""
         self.block, self.state, self.pass_on = self.graph.blocks[index], state, raised
         self.recorder.begin(index)
-        for event in self.block.events:
+        modes = state.modes
+        known = self.recorder.modes[index] = [(0, modes)]
+        for position, event in enumerate(self.block.events, 1):
             if HANDLERS[type(event)](self, event) is False:
                 return None
+            if self.state.modes != modes:
+                modes = self.state.modes
+                known.append((position, modes))
         if self.graph.exit in self.block.successors:
             self.run.ends[index] = self.state.modes
         return self.state
@@ -140,12 +148,15 @@ class Interpreter:
 
     def frozen(self, atom: Atom | None) -> bool:
         """Whether a module, or one that holds it, was frozen on every path."""
+        whole = atom
         while atom is not None:
             marks = self.state.marks.get(atom, 0)
             if marks & (FROZEN | THAWED):
                 return not marks & THAWED
-            atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
-        return False
+            whole, atom = atom, atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
+        # What a class stores in an attribute is one atom for all its instances: that any of them is frozen will do.
+        frozen = (module for module, marks in self.state.marks.items() if marks & FROZEN and isinstance(module, Obj))
+        return any(module.cls is not None and self.program.holds(module.cls, whole) for module in frozen)
 
     def marks_of(self, module: Atom) -> int:
         """What is known of the mode of a module, or of what it is part of."""
@@ -172,17 +183,26 @@ class Interpreter:
 
     def describe(self, value: Value, name: str, span: ir.Span) -> Operand:
         """A value as rules see it."""
-        made = off = None
-        via, flagged = "", frozenset[ir.Span]()
+        made, off, via = self.evidence(value)
+        flagged = frozenset[ir.Span]()
         constant: object = ...
         for atom in value:
             place = self.state.places.get(atom)
             if place is not None:
-                made, off, via = made or place.made, off or place.off, via or place.via
                 flagged |= place.flagged
             if isinstance(atom, Literal):
                 constant = atom.value if len(value) == 1 else ...
         return Operand(name, span, value, self.graph_of(value), made, off, via, flagged, constant)
+
+    def evidence(self, value: Value) -> tuple[ir.Span | None, ir.Span | None, str]:
+        """Where a value was made, where gradients were turned off before, and by what: of several, the first."""
+        places = [place for atom in value if (place := self.state.places.get(atom)) is not None]
+        if len(places) > 1:
+            # A set of atoms has no order of its own.
+            places.sort(key=lambda place: (place.made or LAST, place.off or LAST, place.via))
+        made = next((place.made for place in places if place.made is not None), None)
+        off = next((place.off for place in places if place.off is not None), None)
+        return made, off, next((place.via for place in places if place.via), "")
 
     def where(self) -> tuple[Modes, tuple[int, ...], int]:
         """What every happening says of its circumstances."""
@@ -235,15 +255,11 @@ class Interpreter:
         graph = self.graph_of(whole)
         obj = self.world.obj(event, kind)
         roots: frozenset[Atom] = frozenset()
-        made = off = None
-        via = ""
         for atom in whole:
             if isinstance(atom, (Obj, Sym)):
                 roots |= self.state.roots(atom)
-            place = self.state.places.get(atom)
-            if place is not None:
-                made, off, via = made or place.made, off or place.off, via or place.via
         roots -= {obj}
+        made, off, via = self.evidence(whole)
         self.state.places[obj] = Place(graph or tensor.ANY, frozenset(), roots, made=made, off=off, via=via)
         self.program.derives(self, event, frozenset((obj,)), [whole])
         return frozenset((obj,))

@@ -27,10 +27,8 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.torch_model import (
-    backward_call,
     copying_factories,
     factory_methods,
-    guards_itself,
     in_place_methods,
     integer_casts,
     moves,
@@ -38,12 +36,11 @@ from gradlint.torch_model import (
     numpy_cuts,
     parameter_methods,
     scalar_cuts,
-    scaled_losses,
     submodule_methods,
     views,
 )
 from gradlint.torch_model.attributes import tensor_methods
-from gradlint.transfer import attributes, by_hand, calls, gradients, inference, saving
+from gradlint.transfer import attributes, by_hand, calls, contracted, gradients, inference, saving
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -62,6 +59,9 @@ ADDS = frozenset("append appendleft add extend insert put put_nowait push update
 def call(ip: Interpreter, site: Site, method: Method) -> Value:
     """Call ``receiver.name(...)``."""
     name, receiver = method.name, method.receiver
+    by_contract = contracted.method(ip, site, method)
+    if by_contract is not None:
+        return by_contract
     handler = HANDLERS.get(name)
     if handler is not None:
         result = handler(ip, site, receiver)
@@ -83,32 +83,27 @@ def call(ip: Interpreter, site: Site, method: Method) -> Value:
 
 
 def may_be_module(receiver: Atom) -> bool:
-    """Whether nothing more is known of the receiver than its name, or the call that returned it."""
-    return isinstance(receiver, Sym) or (isinstance(receiver, Obj) and receiver.type == RESULT)
+    """Whether nothing more is known of the receiver than its name, the call that returned it, or a foreign class."""
+    return isinstance(receiver, Sym) or (
+        isinstance(receiver, Obj) and (receiver.type == RESULT or is_foreign(receiver))
+    )
+
+
+def is_foreign(receiver: Atom) -> bool:
+    """Whether the receiver is an object of a class that is neither torch's nor of the project."""
+    return isinstance(receiver, Obj) and "." in receiver.type and not receiver.type.startswith("torch.")
 
 
 # -- protocol ----------------------------------------------------------------------------------------------
 
 
 def backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``loss.backward()``, or a framework's ``backward(loss)``."""
-    label = receiver.label or ip.operand(receiver_ref(ip, site)).name
-    last = label.rpartition(".")[2]
-    owner = receiver.type if isinstance(receiver, Obj) and receiver.type not in (RESULT, TENSOR) else None
-    framework = backward_call("backward", last or None, owner) or (
-        site.args and ip.program.runs_backward(receiver, last)
-    )
-    name = f"{label}.backward" if framework else "backward"
-    if framework:
-        gradients.backward(ip, site.event, site.ref(0, "loss"), name)
-    else:
-        gradients.backward(ip, site.event, receiver_ref(ip, site), name)
-    return ip.world.none
-
-
-def manual_backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """Lightning's ``self.manual_backward(loss)``."""
-    gradients.backward(ip, site.event, site.ref(0, "loss"), f"{receiver.label}.manual_backward")
+    """``loss.backward()``; its second argument is a flag, so that ``kernels.backward(grad, x)`` is something else."""
+    known = isinstance(receiver, Sym) or ip.program.is_tensor(ip, receiver)
+    flag = site.args[1] if len(site.args) > 1 and not known else None
+    if flag is not None and calls.truth(flag) is None and not calls.is_none(flag):
+        return None
+    gradients.backward(ip, site.event, receiver_ref(ip, site), "backward")
     return ip.world.none
 
 
@@ -138,19 +133,6 @@ def zero_grad(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     subject = gradients.optimizer(ip, receiver, receiver_ref(ip, site)) or receiver
     gradients.clear(ip, site.event, frozenset((subject,)), receiver.label)
     return ip.world.none
-
-
-def scale(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``scaler.scale(loss)``: a multiplication, which records like any other."""
-    last = receiver.label.rpartition(".")[2]
-    for row in scaled_losses():
-        if row.method == "scale" and (
-            last in row.receivers
-            or last.endswith("scaler")
-            or (isinstance(receiver, Obj) and receiver.type in row.types)
-        ):
-            return ip.operate(site.event, "scale", site.args) if site.args else TOP
-    return None
 
 
 def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
@@ -240,8 +222,6 @@ def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         return frozenset((receiver,))
     if name == "forward":
         return calls.forward(ip, site, receiver)
-    if guards_itself(name):
-        return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
     return ip.program.module_method(ip, site, receiver, name)
 
 
@@ -308,7 +288,7 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
 def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     """``tensor.to(...)``: the tensor itself where nothing has to change, so a leaf may stay one."""
     whole = frozenset((receiver,))
-    if isinstance(receiver, Sym) and receiver not in ip.state.places:
+    if (isinstance(receiver, Sym) and receiver not in ip.state.places) or is_foreign(receiver):
         return whole
     graph = ip.graph_of(whole)
     made = ip.part(site.event, whole, RESULT if may_be_module(receiver) else TENSOR)
@@ -351,10 +331,8 @@ def register_hook(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 
 HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "backward": backward,
-    "manual_backward": manual_backward,
     "step": step,
     "zero_grad": zero_grad,
-    "scale": scale,
     "train": train,
     "eval": eval_,
     "requires_grad_": requires_grad_,

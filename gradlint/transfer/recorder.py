@@ -15,6 +15,7 @@ from gradlint.facts import Backward, Happening
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom, Cls, Context, Fn
     from gradlint.ir.events import Span
+    from gradlint.torch_model.frameworks import Runs
 
 H = TypeVar("H", bound=Happening)
 
@@ -30,6 +31,28 @@ class LocalCall:
     """What is known of the modules' modes there."""
     inside: bool = False
     """Something around the call has set the grad mode and will restore it."""
+    telling: bool = False
+    """It is given a module, an optimizer or what is on the graph."""
+
+
+class OutsideCall(NamedTuple):
+    """A call of code out of sight: ``callee`` is its dotted name, or ``?.name`` for a method of something unknown.
+
+    ``telling``: it is given a module, an optimizer or what is on the graph.
+    """
+
+    callee: str
+    modes: int
+    span: Span
+    telling: bool = False
+
+
+class Handed(NamedTuple):
+    """A function is given to something that calls it as ``runs`` says: at ``span``, to what the source calls ``by``."""
+
+    runs: Runs
+    span: Span
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +84,10 @@ class Recorder:
 
     happenings: dict[int, list[Happening]] = field(default_factory=dict)
     calls: dict[int, list[LocalCall]] = field(default_factory=dict)
+    outside: dict[int, list[OutsideCall]] = field(default_factory=dict)
     probes: dict[int, list[tuple[Span, int]]] = field(default_factory=dict)
+    modes: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    """Those in force in each block, with the position of the first event that runs in them."""
     uses: set[int] = field(default_factory=set)
     block: int = 0
     _by_kind: dict[type[Happening], list[Happening]] | None = None
@@ -72,6 +98,7 @@ class Recorder:
         self._by_kind = None
         self.happenings[block] = []
         self.calls[block] = []
+        self.outside[block] = []
         self.probes[block] = []
 
     def note(self, happening: Happening) -> None:
@@ -107,6 +134,11 @@ class Recorder:
         """Every probe with the modes in force."""
         for probes in self.probes.values():
             yield from probes
+
+    def outside_calls(self) -> Iterator[OutsideCall]:
+        """All calls of code out of sight."""
+        for calls in self.outside.values():
+            yield from calls
 
     def local_calls(self) -> Iterator[LocalCall]:
         """All calls of functions of this file."""

@@ -1,20 +1,23 @@
 """The text of a module without the functions that cannot matter.
 
-Parsing is what costs most, and most functions of most files say nothing about gradients and are called by nothing
-that does. They are found by their first lines and left out before the text is parsed, as are long tables that nothing
-of the rest names; every line that stays keeps its number.
+Most functions of most files say nothing about gradients and are called by nothing that does. They are found by their
+first lines and left out before the tree of the text is lowered, as are long tables that nothing of the rest names;
+every line that stays keeps its number.
 
 Only functions at the left margin, and methods four columns or a tab in, are left out. Nothing here understands
 strings: a line in one that looks like a definition may hide the rest of the string, never code, for a stretch of text
-with half a string in it stays. Where the rest does not parse, the whole text is parsed instead.
+with half a string in it stays.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from copy import copy
 from dataclasses import dataclass, field
 
+from gradlint.torch_model import roles
 from gradlint.torch_model.words import Places
 
 _HEAD = re.compile(
@@ -31,6 +34,7 @@ _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
 _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
 _CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
+_LEFT_OUT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign)
 _DEEPEST = 2
 """The constructor of an attribute's attribute is looked into, and no further."""
 
@@ -47,12 +51,15 @@ class _Part:
     methods: list[_Part] = field(default_factory=list)
 
 
-def outline(text: str, places: Places) -> str:
-    """Return ``text`` with blank lines for every function that has no place in it and that no such function needs."""
+def outline(text: str, places: Places, asked: Collection[str] = ()) -> str:
+    """Return ``text`` with blank lines for every function that has no place in it and that no such function needs.
+
+    ``asked`` are the qualified names of functions that stay all the same.
+    """
     if _NARROW.search(text):
         return text
     parts = _parts(text)
-    needed = _needed(text, parts, places)
+    needed = _needed(text, parts, places, asked)
     kept: list[str] = []
     position = 0
     passed: set[_Part] = set()
@@ -68,6 +75,22 @@ def outline(text: str, places: Places) -> str:
         kept.append("\n" * lines)
         position = part.end
     return "".join(kept) + text[position:] if kept else text
+
+
+def outlined(tree: ast.Module, outline: str) -> ast.Module:
+    """Return ``tree`` without what is left out of the ``outline`` of its text. The tree itself stays as it is."""
+    lines = outline.split("\n")
+
+    def kept(suite: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in suite:
+            if isinstance(node, ast.ClassDef):
+                cls = copy(node)
+                cls.body = list(kept(node.body))
+                yield cls
+            elif not isinstance(node, _LEFT_OUT) or lines[node.lineno - 1].strip() not in ("", "pass"):
+                yield node
+
+    return ast.Module(list(kept(tree.body)), tree.type_ignores)
 
 
 def _parts(text: str) -> list[_Part]:
@@ -96,7 +119,7 @@ def _parts(text: str) -> list[_Part]:
     return found
 
 
-def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
+def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str]) -> set[_Part]:
     """The parts that say something about gradients, and what they name: functions, methods, constructors."""
     called: dict[str, list[_Part]] = {}
     for part in parts:
@@ -116,6 +139,11 @@ def _needed(text: str, parts: list[_Part], places: Places) -> set[_Part]:
 
     for part in (*_saying_something(parts, places), *_training(text, parts), *_handing_over(text, parts, places)):
         need(part, 0)
+    for part in _inferring(text, parts):
+        need(part, 0)
+    for part in parts if asked else ():
+        if (f"{part.owner.name}.{part.name}" if part.owner is not None else part.name) in asked:
+            need(part, 0)
     for start, end in _between(text, parts):
         lines = (text.rfind("\n", 0, place) + 1 for place in places.within(start, end))
         if any(not text.startswith(("import ", "from "), line) for line in lines):
@@ -172,6 +200,16 @@ def _handing_over(text: str, parts: list[_Part], places: Places) -> Iterator[_Pa
         call = _CALL.search(text, max(weight.start() - 300, 0), weight.start())
         if call is not None and call.group(1) in names:
             yield from (part for part in parts if not part.is_class and part.start <= weight.start() < part.end)
+
+
+def _inferring(text: str, parts: list[_Part]) -> Iterator[_Part]:
+    """What tells whether somebody goes backward from a method for inference: the ``forward`` beside it, and callers."""
+    found = [part for part in parts if part.owner is not None and roles.infers(part.name)]
+    owners = {part.owner for part in found}
+    yield from (part for part in parts if part.name == "forward" and part.owner in owners)
+    names = "|".join(sorted({part.name for part in found}))
+    called = re.compile(rf"\.(?:{names})[ \t]*\(")
+    yield from (part for part in parts if names and not part.is_class and called.search(text, part.start, part.end))
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 
 import gradlint
 from gradlint import engine, filecheck
+from gradlint.codes import ABOUT_LINTING
 from gradlint.config import Config
 from gradlint.engine import Result
 from gradlint.finding import Edit, Finding, Location
@@ -55,7 +56,7 @@ class LintedFile:
     @property
     def findings(self) -> list[Finding]:
         """What a run can tell something about: findings of rules, not of the linter about itself."""
-        return [finding for finding in self.result.findings if finding.code not in filecheck.ABOUT_LINTING]
+        return [finding for finding in self.result.findings if finding.code not in ABOUT_LINTING]
 
 
 @dataclass(slots=True)

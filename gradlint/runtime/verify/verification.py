@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from gradlint.codes import FAILURES
 from gradlint.config import Config
 from gradlint.engine import admit
-from gradlint.filecheck import FAILURES
 from gradlint.finding import Certainty, Finding, Location
 from gradlint.runtime.claims import verify
 from gradlint.runtime.merging import merge

@@ -1,0 +1,67 @@
+"""What becomes of the result of a forward: whether it ends off the graph, and whether graphs pile up."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradlint.project import purpose
+from gradlint.project.uses import GUARDED, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED
+from gradlint.torch_model import roles
+
+if TYPE_CHECKING:
+    from gradlint.project.forwards import Candidate
+    from gradlint.project.uses import Tracer, Use
+
+
+def taken_off(candidate: Candidate) -> str:
+    """In words: what takes the result off the graph."""
+    labels = [use.label for use in candidate.of(OFF)]
+    if not labels:
+        return "its result is not used"
+    return f"its result is used only {GUARDED if labels[0] == GUARDED else f'through {labels[0]}'}"
+
+
+def is_closed(tracer: Tracer, candidate: Candidate) -> bool:
+    """Whether everything in sight takes the result off the graph, and nothing carries it out of sight on it."""
+    escapes = candidate.of(RETURNED, YIELDED, PASSED)
+    stored = candidate.of(STORED)
+    return bool(candidate.of(OFF)) and not escapes and all(only_looked_at(tracer, use) for use in stored)
+
+
+def only_looked_at(tracer: Tracer, stored: Use) -> bool:
+    """Whether an attribute of a class of the file is read only to take numbers out of it."""
+    if stored.holder is None or stored.holder[0] != "attr":
+        return False
+    uses = tracer.trace(stored.holder)
+    return bool(uses.of(OFF)) and not uses.of(RETURNED, YIELDED, PASSED, WALKED)
+
+
+def is_metered(kept: Use) -> bool:
+    """Whether a class of the file that adds up numbers keeps the result."""
+    return kept.sure and kept.holder is not None and roles.METER.search(kept.holder[1].name) is not None
+
+
+def grows(tracer: Tracer, candidate: Candidate, use: Use) -> bool:
+    """Whether a store adds another graph in every iteration."""
+    if use.body is not candidate.body or not use.sure:
+        return False
+    known = tracer.definitions(candidate.body)
+    across = use.loops & set(known.loops(candidate.call))
+    for loop in known.loops(candidate.call):
+        if loop in across:
+            return True
+        if runs_over_data(tracer, candidate, loop):
+            return False
+    return False
+
+
+def loops_over_data(tracer: Tracer, candidate: Candidate) -> bool:
+    """Whether a loop around the forward runs over a data loader or the like."""
+    loops = tracer.definitions(candidate.body).loops(candidate.call)
+    return any(runs_over_data(tracer, candidate, loop) for loop in loops)
+
+
+def runs_over_data(tracer: Tracer, candidate: Candidate, loop: int) -> bool:
+    """Whether one loop does."""
+    source = purpose.iterable(tracer, candidate.body, loop)
+    return any(roles.DATA.search(label) for label in purpose.labels_of(tracer, candidate.body, source))

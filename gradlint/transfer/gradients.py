@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -83,7 +84,7 @@ def read(ip: Interpreter, span: ir.Span, subject: Value) -> None:
 
 def pass_on(ip: Interpreter, site: Site) -> None:
     """Code out of sight gets an optimizer, a module or parameters, or its name says that it clears gradients."""
-    func = site.event.func
+    func = site.func
     label = ip.labels[func] if func >= 0 else ""
     name = label.rpartition(".")[2]
     if roles.CLEARS.search(name):
@@ -93,14 +94,22 @@ def pass_on(ip: Interpreter, site: Site) -> None:
     if known or roles.RESCALES.search(name):
         return
     given = [(ip.receivers[func], ip.value(ip.receivers[func]))] if func in ip.receivers else []
-    given += zip(site.event.args, site.args, strict=True)
-    given += [(ref, site.keywords[keyword or "**"]) for keyword, ref in site.event.keywords]
+    given += with_temporaries(site)
     handed = frozenset(atom for ref, value in given for atom in value if optimizer(ip, atom, ref) is not None)
     if handed:
         may_clear = not roles.KEEPS_GRADIENTS.search(name)
         ip.recorder.note(Touch(site.event.span, *ip.where(), ip.describe(handed, "", site.event.span), may_clear))
     elif any(holds_gradients(ip, atom) for value in site.values() for atom in value):
         ip.recorder.note(Touch(site.event.span, *ip.where(), ip.describe(TOP, "", site.event.span), False))
+
+
+def with_temporaries(site: Site) -> Iterator[tuple[ir.Ref, Value]]:
+    """The arguments of a call, each with its temporary; those that are handed on to another function have none."""
+    own = len(site.event.args) == len(site.args)
+    yield from zip(site.event.args if own else [ir.OPAQUE_REF] * len(site.args), site.args, strict=True)
+    for keyword, ref in site.event.keywords:
+        if (keyword or "**") in site.keywords:
+            yield ref, site.keywords[keyword or "**"]
 
 
 def holds_gradients(ip: Interpreter, atom: Atom) -> bool:

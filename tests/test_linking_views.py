@@ -97,8 +97,13 @@ def test_names_that_lead_nowhere_are_not_told() -> None:
 )
 def test_a_class_that_has_nothing_to_do_with_gradients_is_not_told(known: dict[str, Any]) -> None:
     box = cls("Box", "builtins.object", "torch.utils.data.Dataset", methods="get", size=Made(SCALAR, tensor.PLAIN))
-    lib = file("lib.py", function("Box.get", **known), classes=[box])
+    lib = file("lib.py", function("Box.get", judged=False, **known), classes=[box])
     assert view_of("main.py", lib, file("main.py", wants="lib.Box")) == EMPTY
+
+
+def test_a_class_with_a_forward_that_is_judged_is_told() -> None:
+    lib = file("lib.py", function("Box.get", judged=True), classes=[cls("Box", "builtins.object", methods="get")])
+    assert "lib.py:Box" in view_of("main.py", lib, file("main.py", wants="lib.Box")).classes
 
 
 @pytest.mark.parametrize(

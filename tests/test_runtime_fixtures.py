@@ -65,8 +65,6 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         MAYBE,
         "a closure may add up on purpose",
     ),
-    "GRD102/methods_for_inference:inference:self.layers.forward": (MAYBE, "it calls `forward`: no module is called"),
-    "GRD102/methods_for_inference:_generate_by_chance:self": (NO, "`flag` is True"),
     "GRD102/used_without_gradients:update:model.extract_features": (MAYBE, "a method that is no forward is called"),
 }
 """Findings that a run of their function does not confirm, by file, function and source, and why not."""

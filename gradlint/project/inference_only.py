@@ -39,11 +39,16 @@ def is_of_part(program: Program, body: Body) -> bool:
 
 
 def is_trained_through_forward(program: Program, cls: Cls) -> bool:
-    """Whether a class of the file is a module with a ``forward`` of its own, or looks like one: its base is unknown."""
-    forward = classes.own_function(program, cls, "forward")
-    if forward is None or classes.is_function(cls):
+    """Whether a class of the file is a module with a ``forward`` of its own, or has that of a base that is one.
+
+    A base out of sight is a module if the class has a ``forward``, or if the base is called like a model.
+    """
+    if classes.is_function(cls):
         return False
-    return any(isinstance(base, Api) and base.name != "builtins.object" for base in classes.lineage(cls))
+    outside = [base for base in classes.lineage(cls) if isinstance(base, Api) and base.name != "builtins.object"]
+    if classes.own_function(program, cls, "forward") is not None:
+        return bool(outside)
+    return any(roles.MODEL_CLASS.search(base.name) for base in outside)
 
 
 def is_variational(program: Program, cls: Cls) -> bool:

@@ -90,6 +90,9 @@ PART = re.compile(
 )
 """Names of classes of modules that are a part of a model, whose methods are called by those of the model."""
 
+MODEL_CLASS = re.compile(r"(?:^|\.)\w*(?:Model|Net|Network|Generator|Vocoder|Transformer|Classifier|Tacotron\d?)$")
+"""Names of classes that are whole models."""
+
 VARIATIONAL = re.compile(
     r"(?:^|[a-z_])(?:VAE|AE|Variational|Bayes\w*|Posterior|Flow|HMM|GP)(?![a-z])|^Bayes|^Variational|^Posterior"
 )
@@ -166,13 +169,6 @@ PIPELINE = re.compile(r"(?:^|\.)\w*Pipeline$")
 
 COMPILED = re.compile(r"onnx|openvino|tensorrt|(?:^|_)trt|coreml|flax", re.IGNORECASE)
 """Names of functions and classes whose models run outside of torch, and record nothing."""
-
-GUARDED_HOOKS = frozenset(
-    """validation_step test_step predict_step valid_step val_step eval_step evaluation_step prediction_step
-    evaluation_loop prediction_loop compute_loss infer simple_test forward_test aug_test inference_step
-    on_validation_epoch_end on_test_epoch_end validation_epoch_end test_epoch_end""".split()
-)
-"""Methods that frameworks call with gradients off, or with those of whoever trains."""
 
 DATA = re.compile(r"(?:loader|dataset|batches|data_iter|dataloader)s?$", re.IGNORECASE)
 """Names of what a training or an evaluation loops over."""

@@ -76,6 +76,9 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     if isinstance(atom, Sym) and atom.annotation and (method := ip.program.method_by_annotation(atom, name)):
         return method
     if isinstance(atom, Sym):
+        if name in ("weight", "bias") and atom.path.endswith("]") and atom.parent is not None:
+            # What is made of layers is a module.
+            ip.program.seen_as_module.add(atom.parent)
         if name in ("weight", "bias") and ip.program.is_module(atom):
             return frozenset((world.obj(event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
         if name in ("data", "grad"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.values import Atom, Literal, Obj
+from gradlint.domains.values import Atom, Literal, Obj, Unknown
 from gradlint.facts import Backward, ForwardMethod, GradFlag
 from gradlint.project import contracts, demands, outcomes, purpose
 from gradlint.project.calling import Calling
@@ -180,8 +180,11 @@ class Judging:
 
     def _unexplained(self, run: Run) -> list[Backward]:
         """The backward passes that start from something that no forward in the body is known to have made."""
-        spans = {use.event.span for one in self.forwards.direct(run) for use in one.of(WALKED)}
-        return [backward for backward in run.recorder.all(Backward) if backward.span not in spans]
+        uses = [use for one in self.forwards.direct(run) for use in one.of(WALKED)]
+        spans = {use.event.span for use in uses}
+        elsewhere = {use.body.name for use in uses if self.program.stubs.data(use.body) is not None}
+        passes = (one for one in run.recorder.all(Backward) if one.span not in spans and one.origin not in spans)
+        return [one for one in passes if one.origin is not None or one.through not in elsewhere]
 
     def _looks_elsewhere(self, body: Body, candidate: Candidate) -> bool:
         """Whether a forward whose result is not used is for a hook, and nothing of what that sees is returned."""
@@ -201,23 +204,26 @@ class Judging:
         others = self.forwards.direct(run) if run is not None else ()
         return any(one.of(WALKED) and one.forward.module.atoms & candidate.forward.module.atoms for one in others)
 
+    def _may_reach(self, run: Run, backward: Backward, candidate: Candidate) -> bool:
+        """Whether a backward pass may start from what was computed from the result of a forward."""
+        start = frozenset(atom for atom in backward.target.atoms if not isinstance(atom, Literal))
+        known = bool(start) and all(atom in run.origins for atom in start)
+        call = self.tracer.definitions(run.body).calls.get(backward.span) if backward.through else None
+        if call is not None:  # a helper goes back from what it is given
+            refs = (*call.args, *(ref for _, ref in call.keywords))
+            start = frozenset(atom for ref in refs for atom in self.tracer.value(run.body, ref))
+            known = not any(isinstance(atom, Unknown) for atom in start)
+        return not known or bool(demands.ancestors(run, start) & candidate.forward.result.atoms)
+
     def _trains(self, body: Body, candidate: Candidate) -> bool:
         """Whether the body goes backward from other things, so that gradients are known to be on."""
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
-        if run is None or any(may_reach(run, backward, candidate) for backward in self._unexplained(run)):
+        if run is None or any(self._may_reach(run, backward, candidate) for backward in self._unexplained(run)):
             return False
         backwards = run.recorder.all(Backward)
         # A backward pass that reaches nothing was meant to reach something: that is what there is to say.
         broken = any(backward.target.flagged or backward.target.cut for backward in backwards)
         return not broken and any(not backward.modes.off for backward in backwards)
-
-
-def may_reach(run: Run, backward: Backward, candidate: Candidate) -> bool:
-    """Whether a backward pass may start from what was computed from the result of a forward."""
-    target = frozenset(atom for atom in backward.target.atoms if not isinstance(atom, Literal))
-    if not target or not all(atom in run.origins for atom in target):
-        return True
-    return bool(demands.ancestors(run, target) & candidate.forward.result.atoms)
 
 
 def module_of_flag(program: Program, atom: Atom) -> bool:

@@ -15,6 +15,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes, event_uses
 from gradlint.project.decorations import known_run
 from gradlint.project.definitions import Definitions
+from gradlint.project.in_force import InForce
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -76,8 +77,7 @@ class Tracer:
         self._traces: dict[Node, Trace] = {}
         self._under_way: set[Node] = set()
         self._reads: dict[str, list[tuple[Body, ir.Attr]]] | None = None
-        self._solved: dict[Body, list[Run]] = {}
-        self._indexed = 0
+        self.in_force = InForce(program)
 
     # -- what a body says ----------------------------------------------------------------------------------
 
@@ -106,23 +106,7 @@ class Tracer:
     def modes(self, body: Body, event: ir.Event) -> int:
         """The modes that may be in force at an event; 0 if they are not known."""
         self.run(body)
-        block = self.definitions(body).blocks[event]
-        position = next(i for i, other in enumerate(block.events) if other is event)
-        if len(self.program.runs) != self._indexed:
-            self._index()
-        found = 0
-        for run in self._solved.get(body, ()):
-            known = run.recorder.modes.get(block.index, ())
-            found |= next((modes for start, modes in reversed(known) if start <= position), 0)
-        return found
-
-    def _index(self) -> None:
-        """Sort the runs by body."""
-        self._solved = {}
-        for (body, _), run in self.program.runs.items():
-            if run is not None:
-                self._solved.setdefault(body, []).append(run)
-        self._indexed = len(self.program.runs)
+        return self.in_force.at(body, self.definitions(body).blocks[event], event)
 
     def is_plain(self, body: Body, ref: ir.Ref) -> bool:
         """Whether a temporary is a number or a string for certain."""

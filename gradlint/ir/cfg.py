@@ -104,6 +104,8 @@ class Body:
     locals: frozenset[str] = frozenset()
     global_names: frozenset[str] = frozenset()
     nonlocal_names: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
+    """Of a class: the names of its functions that say nothing of gradients and are no ``children``."""
     children: list[Body] = field(default_factory=list)
     calls: Callable[[str], Iterator[tuple[int, bool]]] = _no_calls
     """Of a module: the lines of its text that call something of a name, each with whether it was lowered."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
-from gradlint.linking.interface import Interface
+from gradlint.linking.interface import DECIDING, Interface
 
 
 def completed(told: Interface, before: Interface) -> Interface:
     """Return what an analysis of a file told, with the rest as it was told ``before``.
 
-    Of the functions those count that were solved, for what else is there was not looked at.
+    Of the functions those count that were solved, for what else is there was not looked at. That a class adds no
+    parameters is known only if nothing was left out that might.
     """
     functions = before.functions | {name: one for name, one in told.functions.items() if one.solved}
     classes = dict(before.classes)
     for name, cls in told.classes.items():
         known = classes.get(name, cls)
-        classes[name] = msgspec.structs.replace(cls, methods=known.methods | cls.methods)
+        methods = known.methods | cls.methods
+        seen = all(functions[methods[one]].solved for one in DECIDING if methods.get(one) in functions)
+        classes[name] = msgspec.structs.replace(cls, methods=methods, parameterless=cls.parameterless and seen)
     names = {name: things for name, things in before.names.items() if name in functions}
     return msgspec.structs.replace(told, names=names | told.names, functions=functions, classes=classes)

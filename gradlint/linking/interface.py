@@ -186,9 +186,13 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     calls: tuple[Call, ...] = ()
 
 
+DECIDING = ("__init__", "forward")
+"""The methods that tell whether a module has parameters; see `Class.parameterless`."""
+
+
 class Class(msgspec.Struct, frozen=True, array_like=True):
     """A class: what it inherits from, its methods by name (qualified names), what it stores in attributes of
-    ``self``.
+    ``self``. ``parameterless``: its own code surely gives an instance no parameter.
     """
 
     qualname: str
@@ -196,6 +200,7 @@ class Class(msgspec.Struct, frozen=True, array_like=True):
     bases: tuple[tuple[Thing, ...], ...]
     methods: dict[str, str] = {}
     attributes: dict[str, tuple[Thing, ...]] = {}
+    parameterless: bool = False
 
 
 class Interface(msgspec.Struct, frozen=True, array_like=True):
@@ -203,6 +208,7 @@ class Interface(msgspec.Struct, frozen=True, array_like=True):
     all of.
 
     ``wants`` are the dotted names from outside that its analysis came across: what it would like to know more of.
+    ``doubts`` are the ids of classes: a finding hangs on whether their instances have parameters.
     The module's own code is the function with the empty name.
     """
 
@@ -212,6 +218,7 @@ class Interface(msgspec.Struct, frozen=True, array_like=True):
     functions: dict[str, Function] = {}
     classes: dict[str, Class] = {}
     wants: frozenset[str] = frozenset()
+    doubts: frozenset[str] = frozenset()
 
 
 # -- what the others tell a file -----------------------------------------------------------------------------------

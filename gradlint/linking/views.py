@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import MOST_ATOMS
 from gradlint.linking import callers, worth
 from gradlint.linking.call_graph import CallGraph
-from gradlint.linking.interface import Caller, Interface, Named, Thing, View
+from gradlint.linking.interface import DECIDING, Caller, Interface, Made, Named, Thing, View
 from gradlint.linking.lookup import path_of
 from gradlint.linking.shared import Shared, spoken_of
 
@@ -35,6 +35,8 @@ def views(
     graph = callers.linked(names, interfaces, once)
     called = callers.told(graph, concerned(graph, before))
     asked = in_demand(graph, before)
+    for path, qualname in doubted(names, interfaces):
+        asked.setdefault(path, set()).add(qualname)
     found: dict[str, dict[str, tuple[Caller, ...]]] = {path: {} for path in interfaces}
     for name, known in sorted(called.items()):
         path, _, qualname = name.rpartition(":")
@@ -101,6 +103,26 @@ def in_demand(graph: CallGraph, before: Mapping[str, View]) -> dict[str, set[str
         if edge.call.matters and edge.sure and path_of(edge.caller) != path:
             found.setdefault(path, set()).add(qualname)
     return found
+
+
+def doubted(names: Names, interfaces: Mapping[str, Interface]) -> Iterator[tuple[str, str]]:
+    """The methods, by file and name, that tell whether instances of the classes in doubt have parameters: their own,
+    those that they inherit, and those of what they are made of.
+    """
+    pending = sorted({name for interface in interfaces.values() for name in interface.doubts}, reverse=True)
+    seen: set[str] = set()
+    while pending:
+        identity = pending.pop()
+        if identity in seen:
+            continue
+        seen.add(identity)
+        for base in names.lineage(identity):
+            cls = names.class_(base)
+            if cls is None:
+                continue
+            yield from ((path_of(base), cls.methods[name]) for name in DECIDING if name in cls.methods)
+            parts = (thing for attribute in sorted(cls.attributes) for thing in names.attribute(base, attribute))
+            pending.extend(thing.of for thing in parts if isinstance(thing, Made) and thing.of)
 
 
 def overrides(shared: Shared, interface: Interface) -> Iterator[tuple[str, tuple[str, ...]]]:

@@ -43,7 +43,7 @@ def names(program: Program, cls: Cls) -> list[str]:
 
 def dotted(program: Program, cls: Cls) -> str:
     """The dotted name of a class of the project, as far as the names of its files tell."""
-    path, _, qualname = (program.stubs.id_of(cls.body) or f"{program.name}:{cls.body.qualname}").partition(":")
+    path, _, qualname = program.identity(cls.body).partition(":")
     module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     return f"{module}.{qualname}" if module else qualname
 

@@ -37,7 +37,7 @@ from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
-from gradlint.project import classes, contracts, demands, summaries
+from gradlint.project import classes, contracts, demands, parameterless, summaries
 from gradlint.project.kinds import Kinds
 from gradlint.project.scopes import Scopes
 from gradlint.project.stubs import Stubs
@@ -138,6 +138,7 @@ class Program(Scopes, Kinds):
         self.used_contexts: set[Context] = set()
         self.in_place_modules: set[Atom] = set()
         self.own_names: dict[Cls, set[str]] = {}
+        self.parameterless: dict[Cls, bool] = {}
         self.fixed_parameters: set[Any] = set()
         self.keeping: dict[Cls, bool] = {}
         self.sequences: dict[Atom, list[Value]] = {}
@@ -429,11 +430,14 @@ class Program(Scopes, Kinds):
         if isinstance(cls, Cls) and classes.is_module(cls) and last in module_methods():
             return ""
         if isinstance(cls, Cls):
-            known = self.stubs.id_of(cls.body) or f"{self.name}:{cls.body.qualname}"
-            return f"{known}.{last}"
+            return f"{self.identity(cls.body)}.{last}"
         if isinstance(cls, Api):
             return f"{cls.name}.{last}"
         return "" if last in known_methods() else f"?.{last}"
+
+    def identity(self, body: Body) -> str:
+        """The id, among all files, of a function or class at the margin of its file."""
+        return self.stubs.id_of(body) or f"{self.name}:{body.qualname}"
 
     def class_behind(self, atom: Atom) -> Cls | Api | None:
         """The class that ``atom`` is an instance of, for certain or by its annotation; of a class itself, that."""
@@ -523,6 +527,11 @@ class Program(Scopes, Kinds):
                 if found:
                     return found
         return None
+
+    def is_parameterless(self, module: Atom) -> bool:
+        """Whether a module is an instance of a class of the project that has no parameters for certain."""
+        cls = module.cls if isinstance(module, Obj) else None
+        return cls is not None and parameterless.is_parameterless(self, cls)
 
     def holds(self, cls: Cls, part: Atom | None) -> bool:
         """Whether instances of ``cls`` hold ``part``; see `classes.holds`."""

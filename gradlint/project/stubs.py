@@ -115,6 +115,10 @@ class Stubs:
         """What another file tells of the function ``body``; None for code of this file."""
         return self._data.get(body)
 
+    def class_data(self, body: Body) -> told.Class | None:
+        """What another file tells of the class ``body``; None for code of this file."""
+        return self.view.classes.get(self._ids.get(body, ""))
+
     def overrides(self, body: Body) -> list[Fn]:
         """The functions that replace the method ``body`` of this file in classes of others."""
         found = [self.by_id(name) for name in self.view.overrides.get(body.qualname, ())]

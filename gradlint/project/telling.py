@@ -21,6 +21,7 @@ from gradlint.domains.values import (
     Context,
     Fn,
     Literal,
+    Method,
     Obj,
     Sym,
     Tuple,
@@ -29,7 +30,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Backward, Clear, Edit, Forward, GradFlag, Happening, ModuleMode, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.linking import interface as told
-from gradlint.project import classes, demands, generators, purpose
+from gradlint.project import classes, demands, generators, parameterless, purpose
 from gradlint.project.entries import first_entry
 from gradlint.project.handed import WEIGHTS, reads
 from gradlint.project.summaries import reaches
@@ -86,6 +87,7 @@ class Telling:
             functions,
             {cls.body.qualname: self.cls(cls) for cls in self._own_classes},
             frozenset(self._wants(solved)),
+            frozenset(self._doubts(solved)),
         )
 
     def _inner(self, solved: Iterable[Body]) -> Iterator[Body]:
@@ -117,6 +119,18 @@ class Telling:
                 made = self._run(constructor.body) if constructor is not None else None
                 yield from self._names_in(made.temps if made is not None else [])
                 yield from self._names_in([frozenset(classes.lineage(cls))])
+
+    def _doubts(self, solved: Iterable[Body]) -> Iterator[str]:
+        """The classes whose instances are called where that makes a finding."""
+        for body in solved:
+            spans = {found.span for found in self.evaluation.idle_forwards(body)}
+            run = self._run(body) if spans else None
+            for forward in run.recorder.all(Forward) if run is not None else ():
+                for atom in forward.module.atoms if forward.span in spans else ():
+                    module = atom.receiver if isinstance(atom, Method) else atom
+                    cls = module.cls if isinstance(module, Obj) else None
+                    if cls is not None:
+                        yield self.program.identity(cls.body)
 
     def _names_in(self, values: Iterable[Value]) -> Iterator[str]:
         """The dotted names by which the file got to what is in ``values``."""
@@ -181,7 +195,8 @@ class Telling:
             if (things := distinct(self.thing(atom, cls.body, None, 0) for atom in value))
             and told.Anything() not in things
         }
-        return told.Class(cls.body.qualname, self.locate(cls.body.name_span), bases, methods, attributes)
+        free = bool(bases) and parameterless.adds_none(self.program, cls)
+        return told.Class(cls.body.qualname, self.locate(cls.body.name_span), bases, methods, attributes, free)
 
     # -- functions -----------------------------------------------------------------------------------------
 

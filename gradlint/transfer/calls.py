@@ -310,7 +310,8 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
     marks = ip.marks_of(module)
     if module in ip.program.sequences and len(site.args) == 1:
         return in_sequence(ip, site, ip.program.sequences[module])
-    trainable = ip.program.trainable(ip, module) and not ip.frozen(module)
+    free = ip.program.is_free_of_parameters(module) or ip.program.is_parameterless(module)
+    trainable = ip.program.trainable(ip, module) and not free and not ip.frozen(module)
     operands = [ip.graph_of(value) for value in site.values()]
     graph, modes = 0, ip.program.inside_forward(module, ip.state.modes)
     if modes & grad_mode.RECORDS:
@@ -320,7 +321,7 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
     made = ip.make(site.event, TENSOR, graph, via="forward", owner=module)
     event = site.event
     result = ip.describe(made, ip.labels[site.func], event.span)
-    if trainable or not ip.program.is_free_of_parameters(module):
+    if trainable or not free:
         ip.recorder.note(Forward(event.span, *ip.where(), ip.operand(site.func), result, marks))
     ip.program.flows(ip, site, made)
     if module in ip.program.in_place_modules and site.args:

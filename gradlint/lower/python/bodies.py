@@ -6,7 +6,7 @@ import ast
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from gradlint.ir.cfg import Body, Graph, Parameter
@@ -20,6 +20,7 @@ from gradlint.torch_model.words import Places
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _KEYWORD = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+")
+_FUNCTION = re.compile(r"\s+(?:async[ \t]+)?def[ \t]+(\w+)")
 _LOOKED_INTO = (re.compile(r":="), re.compile(r"yield\b"))
 """Where an expression may bind a name, or make a generator of the function around it."""
 _NO_RENAMES: dict[str, str] = {}
@@ -37,6 +38,14 @@ class Source:
         self.looked_into = sorted(match.start() for word in _LOOKED_INTO for match in word.finditer(text))
 
     # -- text ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _lines(self) -> list[str]:
+        return self.text.split("\n")
+
+    @cached_property
+    def _outline_lines(self) -> list[str]:
+        return self.outline.split("\n")
 
     def offset(self, line: int, column: int) -> int:
         """The position in the text of a line and a byte column of `ast`."""
@@ -61,10 +70,9 @@ class Source:
 
     def calls(self, name: str) -> Iterator[tuple[int, bool]]:
         """The lines that call something called ``name``, each with whether it is part of the outline."""
-        lines = self.outline.split("\n")
         for match in re.finditer(rf"(?<!def )(?<!class )\b{re.escape(name)}[ \t]*\(", self.text):
             line = bisect_right(self.line_starts, match.start())
-            yield line, name in lines[line - 1]
+            yield line, name in self._outline_lines[line - 1]
 
     # -- bodies --------------------------------------------------------------------------------------------
 
@@ -89,13 +97,24 @@ class Source:
             parent,
         )
         self.bodies[node] = body
-        if not isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef):
+            body.left_out = self._left_out(span)
+        else:
             body.parameters = self._parameters(node.args)
             body.returns = self.annotation(node.returns)
             body.is_async = isinstance(node, ast.AsyncFunctionDef)
         end = self.line_starts[span[2]] if span[2] < len(self.line_starts) else len(self.text)
         self._fill(body, node.body, self.line_starts[_first_line(node) - 1], end)
         return body
+
+    def _left_out(self, span: Span) -> frozenset[str]:
+        """The functions in a class that the outline is without."""
+        if self.outline is self.text:
+            return frozenset()
+        first, last = span[0] - 1, span[2]
+        lines = zip(self._lines[first:last], self._outline_lines[first:last], strict=True)
+        heads = (_FUNCTION.match(line) for line, kept in lines if line != kept)
+        return frozenset(head[1] for head in heads if head is not None)
 
     def lambda_body(self, node: ast.Lambda, parent: Body, renames: dict[str, str]) -> Body:
         """The body of a lambda, a new child of ``parent`` the first time."""

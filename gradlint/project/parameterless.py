@@ -1,0 +1,143 @@
+"""Modules without parameters: own losses, metrics, reshaping. Their result is on the graph only if their input is.
+
+That something is no parameter has to be in sight: whatever a constructor stores is a number, a tensor or the like, by
+its value, by its default or by its annotation, and ``forward`` calls no module.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode
+from gradlint.domains.values import SCALAR, TENSOR, Api, Atom, Cls, Fn, Literal, Method, Obj, Sym, Tuple
+from gradlint.facts import AttributeWrite, Forward
+from gradlint.ir import events as ir
+from gradlint.linking.interface import DECIDING
+from gradlint.project import classes
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+
+PLAIN_BASES = frozenset("torch.nn.Module builtins.object abc.ABC typing.Generic typing.Protocol".split())
+"""Bases outside of the project that give an instance no parameter."""
+PLAIN_TYPES = frozenset({SCALAR, TENSOR, "torch.device", "torch.dtype", "torch.Size", "torch.Generator"})
+PLAIN_WORDS = frozenset(
+    """int float bool str bytes None Optional Union tuple Tuple list List dict Dict set Set Sequence typing t Tensor
+    torch device dtype Size np numpy ndarray""".split()
+)
+"""The names that the annotation of something without parameters is made of."""
+BARE = re.compile(r"\b(?:list|dict|set|sequence)\b(?!\s*\[)", re.IGNORECASE)
+"""A container of anything; a bare tuple is a shape."""
+FUNCTIONS = ("torch.", "builtins.", "math.", "numpy.")
+HARMLESS = frozenset(
+    "builtins.super builtins.hasattr builtins.isinstance builtins.type torch.nn.Module.__init__".split()
+)
+"""What may be given the instance in its constructor."""
+
+
+def is_parameterless(program: Program, cls: Cls) -> bool:
+    """Whether instances of a module class surely have no parameters."""
+    if cls not in program.parameterless:
+        program.parameterless[cls] = False  # as long as this is under way
+        program.parameterless[cls] = classes.is_module(cls) and all(_adds_none(program, base) for base in _all(cls))
+    return program.parameterless[cls]
+
+
+def _all(cls: Cls) -> list[Cls | Api | None]:
+    """The class and what it inherits from; None for a base of which nothing is known."""
+    lineage: list[Cls | Api | None] = [*classes.lineage(cls)]
+    known = (base for base in lineage if isinstance(base, Cls))
+    unknown = any(not isinstance(atom, (Cls, Api)) for base in known for value in base.bases for atom in value)
+    return [*lineage, None] if unknown else lineage
+
+
+def _adds_none(program: Program, base: Cls | Api | None) -> bool:
+    if base is None or isinstance(base, Api):
+        return base is not None and base.name in PLAIN_BASES
+    told = program.stubs.class_data(base.body)
+    if told is not None:
+        return told.parameterless
+    for name in DECIDING:
+        fn = own(program, base, name)
+        if fn is not None:
+            program.run(fn.body, grad_mode.INHERITED)
+    return adds_none(program, base)
+
+
+def own(program: Program, cls: Cls, name: str) -> Fn | None:
+    """The method that the class itself has; None if it inherits it, or has none."""
+    found = program.namespaces.get(cls, {}).get(name, frozenset())
+    return next((atom for atom in found if isinstance(atom, Fn) and atom.body.parent is cls.body), None)
+
+
+def adds_none(program: Program, cls: Cls) -> bool:
+    """Whether the code of a class itself, as far as it was looked at, gives its instances no parameter for certain."""
+    if cls not in program.namespaces or not cls.body.left_out.isdisjoint(DECIDING):
+        return False
+    for name, check in zip(DECIDING, (stores_none, calls_none), strict=True):
+        fn = own(program, cls, name)
+        run = program.runs.get((fn.body, grad_mode.INHERITED)) if fn is not None else None
+        if fn is not None and (run is None or not run.complete or not check(program, run)):
+            return False
+    return True
+
+
+def stores_none(program: Program, run: Run) -> bool:
+    """Whether a constructor stores nothing that may hold parameters."""
+    instance = program.receiver(run.body)
+    for write in run.recorder.all(AttributeWrite):
+        if instance in write.target.atoms and not all(is_plain(program, run.body, atom) for atom in write.value.atoms):
+            return False
+    calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    return not any(hands_over(run, call, instance) for call in calls)
+
+
+def hands_over(run: Run, call: ir.Call, instance: Atom | None) -> bool:
+    """Whether a call in a constructor is given the instance, or is one of its own methods."""
+    callees = run.temps[call.func] if call.func >= 0 else frozenset()
+    if all(isinstance(callee, Api) and callee.name in HARMLESS for callee in callees):
+        return False
+    if any(getattr(callee, "receiver", None) is instance and not is_harmless(callee) for callee in callees):
+        return True
+    refs = (*call.args, *(ref for _, ref in call.keywords))
+    return any(ref >= 0 and instance in run.temps[ref] for ref in refs)
+
+
+def is_harmless(method: Atom) -> bool:
+    """Whether a method of a module gives it no parameter, or is looked at for itself."""
+    if isinstance(method, Fn):
+        return method.body.name == "__init__"
+    return isinstance(method, Method) and method.name in ("register_buffer", "__init__")
+
+
+def calls_none(program: Program, run: Run) -> bool:
+    """Whether a ``forward`` calls no module, so that it adds nothing to the graph of its input."""
+    return not run.recorder.all(Forward)
+
+
+def is_plain(program: Program, body: Body, atom: Atom) -> bool:
+    """Whether a value has no parameters for certain."""
+    if isinstance(atom, (Literal, Fn, Cls)):
+        return True
+    if isinstance(atom, Api):
+        return atom.name.startswith(FUNCTIONS)
+    if isinstance(atom, Tuple):
+        return all(is_plain(program, body, part) for item in atom.items for part in item)
+    if isinstance(atom, Obj):
+        if atom.cls is not None:
+            return is_parameterless(program, atom.cls)
+        return atom.type in PLAIN_TYPES or program.is_free_of_parameters(atom)
+    if isinstance(atom, Sym) and atom.scope is body:
+        default = program.defaults.get(body, {}).get(atom.path, frozenset())
+        known = default != program.world.none and all(is_plain(program, body, one) for one in default)
+        return (bool(default) and known) or is_plain_annotation(atom.annotation or "")
+    return False
+
+
+def is_plain_annotation(text: str) -> bool:
+    """Whether an annotation names only things without parameters."""
+    words = re.findall(r"[A-Za-z_]\w*", re.sub(r"Literal\[[^]]*\]", "None", text))
+    return bool(words) and PLAIN_WORDS.issuperset(words) and BARE.search(text) is None

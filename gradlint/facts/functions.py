@@ -1,0 +1,1 @@
+"""Facts about custom autograd functions and checkpoints: what the rules GRD6xx read."""

@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _complain(click.ClickException(f"{error.filename or 'the output'}: {error.strerror}"))
+    except Exception as error:
+        from gradlint.registry import RegistryError
+
+        if not isinstance(error, RegistryError):
+            raise
+        return _complain(click.ClickException(str(error)))
     finally:
         signal.signal(signal.SIGTERM, previous)
     return code if isinstance(code, int) else 0

@@ -12,12 +12,14 @@ from functools import cache
 from importlib import import_module
 from types import ModuleType
 
+from gradlint import plug_ins
 from gradlint.finding import Certainty, Severity
 from gradlint.rule import Rule
 
-_CODE = re.compile(r"GRD\d{3}")
+_CODE = re.compile(r"[A-Z]{2,8}\d{3}")
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-_PREFIX = re.compile(r"GRD\d{0,3}")
+_PREFIX = re.compile(r"[A-Z]{2,8}\d{0,3}")
+_OURS = "GRD"
 _METADATA: dict[str, type] = {
     "code": str,
     "name": str,
@@ -30,7 +32,7 @@ _METADATA: dict[str, type] = {
 
 
 class RegistryError(Exception):
-    """A rule module that breaks the rules for rules."""
+    """A rule module that breaks the rules for rules, ours or one of a plug-in."""
 
 
 class UnknownRule(Exception):
@@ -45,25 +47,43 @@ class UnknownRule(Exception):
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
-    """Return every rule, by code. Raises `RegistryError` naming the module that is not as it should be."""
+    """Return every rule, ours and those of plug-ins, by code.
+
+    Raises `RegistryError` naming the module that is not as it should be, and the package that it comes from.
+    """
     package = import_module("gradlint.rules")
     names = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return collect([import_module(f"gradlint.rules.{name}") for name in names])
+    ours = [import_module(f"gradlint.rules.{name}") for name in names]
+    try:
+        return collect(ours, plug_ins.modules())
+    except plug_ins.PlugInError as error:
+        raise RegistryError(str(error)) from error
 
 
-def collect(modules: Iterable[ModuleType]) -> tuple[Rule, ...]:
-    """Return the rules in ``modules``, by code. Raises `RegistryError` if one is incomplete or a code is taken."""
+def collect(ours: Iterable[ModuleType], others: Iterable[tuple[str, ModuleType]] = ()) -> tuple[Rule, ...]:
+    """Return the rules in modules of ``ours`` and of ``others``, each of these with its package, by code.
+
+    Raises `RegistryError` if one is incomplete, or if a code or name is taken.
+    """
     rules: dict[str, Rule] = {}
-    names: dict[str, str] = {}
-    for module in modules:
-        rule = _rule_in(module)
-        if rule.code in rules:
-            raise RegistryError(f"{module.__name__}: {rule.code} is taken by {type(rules[rule.code]).__module__}")
-        if rule.name in names:
-            raise RegistryError(f"{module.__name__}: the name {rule.name} is taken by {names[rule.name]}")
+    for owner, module in (*(("", module) for module in ours), *others):
+        try:
+            rule = _rule_in(module)
+            _require_free(rule, module.__name__, owner, rules.values())
+        except RegistryError as error:
+            raise RegistryError(f"{owner}: {error}" if owner else str(error)) from error
         rules[rule.code] = rule
-        names[rule.name] = rule.code
     return tuple(rules[code] for code in sorted(rules))
+
+
+def _require_free(rule: Rule, where: str, owner: str, before: Iterable[Rule]) -> None:
+    if rule.code.startswith(_OURS) == bool(owner):
+        raise RegistryError(f"{where}: {rule.code}: codes that begin with {_OURS} are those of gradlint's own rules")
+    for other in before:
+        if rule.code == other.code:
+            raise RegistryError(f"{where}: {rule.code} is taken by {type(other).__module__}")
+        if rule.name == other.name:
+            raise RegistryError(f"{where}: the name {rule.name} is taken by {other.code}")
 
 
 def _rule_in(module: ModuleType) -> Rule:

@@ -16,6 +16,7 @@ import pytest
 from gradlint import config as configuration
 from gradlint import engine
 from gradlint.config import Config, ConfigError
+from gradlint.registry import RegistryError
 from gradlint.report import verdicts
 from gradlint.runtime.recorder import record
 from gradlint.runtime.recording import Recording
@@ -59,7 +60,7 @@ class Session:
         try:
             settings = configuration.find(found if os.path.isdir(found) else os.path.dirname(found))
             settings.codes(), settings.severities()  # or a bad setting would show when the first module is imported
-        except ConfigError as error:
+        except (ConfigError, RegistryError) as error:
             raise pytest.UsageError(str(error)) from None
         session = cls(settings, found, include)
         if not _controls_workers(config):

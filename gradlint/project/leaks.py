@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradlint.domains import grad_mode
 from gradlint.domains.state import State
 from gradlint.domains.values import Obj
-from gradlint.facts import Leak, Modes, ModuleMode
+from gradlint.facts import Backward, Leak, Modes, ModuleMode
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.project.summaries import Run
@@ -74,9 +74,14 @@ def starts(program: Program, run: Run, entry: int) -> Iterator[int]:
     """The modes from which to look: on, as it mostly is, and off if a caller turns gradients off around the call."""
     if not grad_mode.never_records(entry) and not is_half(program, run):
         yield grad_mode.INHERITED if run.body.kind == "module" else grad_mode.ON
-    calls = (call for caller in program.runs.values() if caller is not None for call in caller.recorder.local_calls())
-    if any(call.fn.body is run.body and call.inside and grad_mode.never_records(call.modes) for call in calls):
+    if is_called_without_gradients(program, run.body):
         yield grad_mode.OFF
+
+
+def is_called_without_gradients(program: Program, body: Body) -> bool:
+    """Whether a caller turns gradients off around the call, and only there."""
+    calls = (call for caller in program.runs.values() if caller is not None for call in caller.recorder.local_calls())
+    return any(call.fn.body is body and call.inside and grad_mode.never_records(call.modes) for call in calls)
 
 
 def leak(run: Run, span: ir.Span, mode: int, way: Way) -> Leak:
@@ -129,11 +134,14 @@ def explicitly_raised(program: Program, run: Run) -> State | None:
 
 
 def is_exempt(program: Program, body: Body, run: Run) -> bool:
-    """Whether a decorator restores the mode, or nothing runs after the body."""
+    """Whether a decorator restores the mode, or nothing that runs after the body needs another."""
     fn = program.functions.get(body)
     if fn is not None and fn.wrappers and not body.is_async:
         return True
-    return is_script(body, run) if body.kind == "module" else is_main(program, body)
+    if body.kind == "module":
+        return is_script(body, run)
+    paths_differ = len(set(run.ends.values())) > 1
+    return not paths_differ and not is_called_without_gradients(program, body) and is_main(program, body)
 
 
 def is_half(program: Program, run: Run) -> bool:
@@ -150,14 +158,24 @@ def only_sets(program: Program, run: Run) -> bool:
 
 
 def is_main(program: Program, body: Body) -> bool:
-    """Whether only the top level of a script calls the function."""
+    """Whether only the top level of a script calls the function, and goes backward from nothing afterwards."""
     callers = {
         run.body
         for run in program.runs.values()
         if run is not None and any(call.fn.body is body for call in run.recorder.local_calls())
     }
     module = program.runs.get((program.module, grad_mode.INHERITED))
-    return callers == {program.module} and module is not None and is_script(program.module, module)
+    if callers != {program.module} or module is None or not is_script(program.module, module):
+        return False
+    calls = [call.span for call in module.recorder.local_calls() if call.fn.body is body]
+    loops = {loop.span for loop in program.module.graph.loops.values() if any(within(span, loop.span) for span in calls)}
+    passes = [backward.span for backward in module.recorder.all(Backward)]
+    return not any(span > min(calls) or any(within(span, loop) for loop in loops) for span in passes)
+
+
+def within(inner: ir.Span, outer: ir.Span) -> bool:
+    """Whether a place is part of another."""
+    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
 
 
 def is_script(module: Body, run: Run) -> bool:

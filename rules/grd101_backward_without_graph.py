@@ -147,9 +147,10 @@ class BackwardWithoutGraph(Rule):
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report backward calls whose target is certainly untracked because of the gradient mode."""
+        inside = {inner.span for inner in facts.inner_backwards}
         for backward in facts.backwards:
             target = backward.target
-            if not target.off_graph or target.flagged:
+            if not target.off_graph or target.flagged or backward.span in inside:
                 continue
             yield self.finding(
                 backward.span,

@@ -39,6 +39,9 @@ FILES = sorted(FIXTURES.glob("GRD[1-9]*/*.py"))
 NO, MAYBE = Verdict.NOT_REACHED, Verdict.INCONCLUSIVE
 
 UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
+    "GRD604/counts:backward:ctx.needs_input_grad[2]:": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD310/expanded:one_row_bad:table[0]": (MAYBE, "what was written is not recorded"),
+    "GRD605/past_apply:forward_called_bad:Round.forward": (MAYBE, "which `backward` is used is not recorded"),
     "GRD103/other_contexts:detect_anomaly_bad:autograd.detect_anomaly": (MAYBE, "only gradient modes are watched"),
     "GRD103/other_contexts:autocast_bad:torch.autocast": (MAYBE, "only gradient modes are watched"),
     "GRD106/generators:exit_stack_bad:yield w": (MAYBE, "whoever holds the stack may leave the mode in time"),
@@ -50,6 +53,10 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD114/optimisation:whole_loop_bad:optimizer.step": (NO, "the backward before it raised"),
     "GRD201/module_loops:freeze_head:child.requires_grad": (NO, "no case calls it"),
     "GRD202/misspelt:flat_buffer_bad:flat.requres_grad": (MAYBE, "the tensor did not require grad anyway"),
+    "GRD204/nonleaves:copied_flag_bad:moved.requires_grad": (MAYBE, "on the CPU nothing is copied"),
+    "GRD213/losses:accuracy_as_a_term_bad:out.argmax": (MAYBE, "what has no derivative is not followed"),
+    "GRD206/moved:__init__:nn.Parameter": (NO, "on the CPU nothing is moved"),
+    "GRD221/computed:output_bad:out.grad": (MAYBE, "a gradient that is read is not recorded"),
     "GRD301/handed_over:fill_positions:out[:, 1::2]": (NO, "the line before it raised"),
     "GRD301/in_modules:__init__:self.bias.zero_": (NO, "the line before it raised"),
     "GRD501/plain_loops:accumulation_never_cleared_bad:loss.backward": (MAYBE, "only one step is taken"),
@@ -66,8 +73,58 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         "a closure may add up on purpose",
     ),
     "GRD102/used_without_gradients:update:model.extract_features": (MAYBE, "a method that is no forward is called"),
+    "GRD504/of_what:two_models_bad:clip_grad_norm_": (MAYBE, "what clipping changes is not recorded"),
+    "GRD504/order:before_backward_bad:clip_grad_norm_": (MAYBE, "what clipping changes is not recorded"),
+    "GRD504/order:after_step_bad:torch.nn.utils.clip_grad_norm_": (MAYBE, "what clipping changes is not recorded"),
+    "GRD504/order:update:self.clip": (MAYBE, "what clipping changes is not recorded"),
+    "GRD505/plain_steps:plain_step_bad:optimizer.step": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/scalers:clip_scaled_bad:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/scalers:clip_scaled_in_loop_bad:nn.utils.clip_grad_value_": (
+        MAYBE,
+        "what a scaler does to gradients is not recorded",
+    ),
+    "GRD505/two_methods:update:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/scalers:update:self.clip": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD220/containers:__init__:self.layers": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/containers:__init__:self.blocks": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/containers:__init__:self.named": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/containers:__init__:self.pair": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/containers:__init__:self.scales": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/tensors:__init__:self.shift": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/tensors:__init__:self.register_buffer": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/tensors:forward:nn.Parameter": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD222/iterators:clipped_by_an_empty_iterator_bad:nn.utils.clip_grad_norm_": (
+        MAYBE,
+        "an empty iterator raises nothing here, and what a call was given is not recorded",
+    ),
+    "GRD222/iterators:empty_group_bad:torch.optim.SGD": (
+        MAYBE,
+        "an empty iterator raises nothing here, and what a call was given is not recorded",
+    ),
+    "GRD222/iterators:cleared_in_the_first_iteration_bad:params:": (
+        MAYBE,
+        "an empty iterator raises nothing here, and what a call was given is not recorded",
+    ),
+    "GRD226/data:batches_bad:x.requires_grad_": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD226/data:labels_bad:labels.requires_grad": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD226/data:made_with_the_flag_bad:torch.randn": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD223/weights:best_of_all_epochs_bad:best": (MAYBE, "which tensors share memory is not recorded"),
+    "GRD223/weights:reset_to_the_start_bad:start": (MAYBE, "which tensors share memory is not recorded"),
+    "GRD217/owners:thawed_later_bad:p.requires_grad": (MAYBE, "whose parameters an optimizer lacks is not recorded"),
 }
 """Findings that a run of their function does not confirm, by file, function and source, and why not."""
+
+UNRECORDED: dict[str, str] = {
+    "GRD304": "which names of one tensor are read is not recorded",
+    "GRD306": "which names of one tensor are read is not recorded",
+    "GRD601": "what stands on the context of a custom function is not recorded",
+    "GRD316": "what an edit with gradients off leaves out of the gradient is not recorded",
+    "GRD603": "what stands on the context of a custom function is not recorded",
+    "GRD608": "what becomes of gradients between two functions is not recorded",
+    "GRD610": "what a checkpoint is given is not recorded",
+    "GRD609": "what stands on the context of a custom function is not recorded",
+}
+"""Rules without a claim, by code, and what the recording lacks; their fixtures say what torch does all the same."""
 
 SHOWN: dict[str, str] = {}
 """Functions called ok whose run shows something all the same, by file and function, and why that is right."""
@@ -234,6 +291,8 @@ def test_runs_confirm_what_the_linter_finds(path: Path) -> None:
     for finding, verified in verdicts(path):
         name = key_of(fixture(path), finding)
         wanted, _ = UNCONFIRMED.get(name, (Verdict.CONFIRMED, ""))
+        if finding.code in UNRECORDED and verified.verdict in (NO, MAYBE):
+            continue
         if verified.verdict is not wanted:
             wrong.append(f"{name} (line {finding.location.line}): {verified.verdict.value} {verified.figures}")
     assert "\n".join(wrong) == ""

@@ -12,9 +12,48 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
 from gradlint.facts.base import Elsewhere, Happening, Modes, Operand, Reasons
+from gradlint.facts.edits import HiddenEdit, LateBackward, OutWrite, SharedEdit, ViewEdit
+from gradlint.facts.functions import CheckpointCall, CustomFunction, FunctionCall, InnerBackward
+from gradlint.facts.lifetime import OddPass, PiledGraph, RunningGraph, WalkedTwice
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
+    from gradlint.facts.leaves import (
+        AliasedState,
+        ArrayUse,
+        Exhausted,
+        Hidden,
+        IntegerLeaf,
+        LostGraph,
+        LostParameter,
+        MissingGradient,
+        NeedlessFlag,
+        NoLeaf,
+        Rebound,
+        RefusedFlag,
+        Unowned,
+        Unrestored,
+    )
+    from gradlint.facts.modes import (
+        FlatTransform,
+        Inverted,
+        NoisyInference,
+        NotCalled,
+        Reentered,
+        StuckInEval,
+        UntrackedTerm,
+        Untrained,
+        VainEnable,
+    )
+    from gradlint.facts.protocol import (
+        ClosureMisuse,
+        EarlyStep,
+        KeptTensors,
+        MisplacedClip,
+        ScalerMisuse,
+        ShortLived,
+        Summed,
+    )
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
 
@@ -24,27 +63,35 @@ __all__ = [
     "Backward",
     "Clear",
     "ContextMisuse",
+    "CustomFunction",
     "Decoration",
     "Edit",
     "Elsewhere",
     "Facts",
     "Forward",
     "ForwardMethod",
+    "FunctionCall",
     "GradFlag",
     "Happening",
     "IdleForward",
     "InferenceUse",
+    "InnerBackward",
     "KeptGraph",
     "Leak",
     "LostFreeze",
     "Modes",
     "ModuleMode",
+    "OddPass",
     "Operand",
+    "PiledGraph",
     "Reasons",
+    "RunningGraph",
+    "SharedEdit",
     "Step",
     "Suspension",
     "Touch",
     "Uncleared",
+    "WalkedTwice",
     "Wiped",
 ]
 
@@ -326,6 +373,24 @@ class Facts:
     clears: list[Clear] = field(default_factory=list)
     uncleared: list[Uncleared] = field(default_factory=list)
     wiped: list[Wiped] = field(default_factory=list)
+    misplaced_clips: list[MisplacedClip] = field(default_factory=list)
+    untrained: list[Untrained] = field(default_factory=list)
+    untracked_terms: list[UntrackedTerm] = field(default_factory=list)
+    vain_enables: list[VainEnable] = field(default_factory=list)
+    not_called: list[NotCalled] = field(default_factory=list)
+    noisy: list[NoisyInference] = field(default_factory=list)
+    """Forwards with gradients off of modules in train mode."""
+    stuck_in_eval: list[StuckInEval] = field(default_factory=list)
+    inverted: list[Inverted] = field(default_factory=list)
+    reentered: list[Reentered] = field(default_factory=list)
+    flat_transforms: list[FlatTransform] = field(default_factory=list)
+    early_steps: list[EarlyStep] = field(default_factory=list)
+    closure_misuses: list[ClosureMisuse] = field(default_factory=list)
+    short_lived: list[ShortLived] = field(default_factory=list)
+    kept_tensors: list[KeptTensors] = field(default_factory=list)
+    scaler_misuses: list[ScalerMisuse] = field(default_factory=list)
+    summed: list[Summed] = field(default_factory=list)
+    """Backward passes of an accumulation whose losses nothing divides."""
     misuses: list[ContextMisuse] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
     suspensions: list[Suspension] = field(default_factory=list)
@@ -334,15 +399,69 @@ class Facts:
     flags: list[GradFlag] = field(default_factory=list)
     writes: list[AttributeWrite] = field(default_factory=list)
     edits: list[Edit] = field(default_factory=list)
+    shared_edits: list[SharedEdit] = field(default_factory=list)
+    """Edits in place that another name sees, which is read afterwards."""
+    out_writes: list[OutWrite] = field(default_factory=list)
+    """Calls of torch with ``out=``."""
+    view_edits: list[ViewEdit] = field(default_factory=list)
+    """Edits in place of views that must not be edited."""
+    hidden_edits: list[HiddenEdit] = field(default_factory=list)
+    """Edits with gradients off of what a backward goes through afterwards."""
+    late_backwards: list[LateBackward] = field(default_factory=list)
+    """Backward passes through forwards whose parameters a step has changed since."""
     idle_forwards: list[IdleForward] = field(default_factory=list)
     """Forwards for evaluation, inference or targets that record a graph for nobody."""
     kept_graphs: list[KeptGraph] = field(default_factory=list)
     """Stores that keep such graphs alive across iterations."""
+    piled_graphs: list[PiledGraph] = field(default_factory=list)
+    """Stores that keep what backward left of graphs, across iterations."""
+    running_graphs: list[RunningGraph] = field(default_factory=list)
+    """Updates of running state that put it on the graph."""
+    walked_twice: list[WalkedTwice] = field(default_factory=list)
+    """Backward passes over a graph that an earlier pass has freed."""
+    odd_passes: list[OddPass] = field(default_factory=list)
+    """Calls about a backward pass that do not do what they are meant to."""
     lost_freezes: list[LostFreeze] = field(default_factory=list)
     """Freezes that freeze nothing: an attribute of a module, a flag on a detached alias, one undone at once."""
     misspelt: list[LostFreeze] = field(default_factory=list)
     """Statements that were meant to set ``requires_grad`` and set something else, or nothing."""
+    arrays: list[ArrayUse] = field(default_factory=list)
+    """Tensors on the graph that numpy is given."""
+    integer_leaves: list[IntegerLeaf] = field(default_factory=list)
+    """Gradients asked of tensors of integers."""
+    refused_flags: list[RefusedFlag] = field(default_factory=list)
+    """Flags set on computed tensors."""
+    lost_leaves: list[NoLeaf] = field(default_factory=list)
+    """Computed tensors that are used as leaves."""
+    lost_parameters: list[LostParameter] = field(default_factory=list)
+    """Attributes of modules that should be parameters, and are computed from one."""
+    lost_graphs: list[LostGraph] = field(default_factory=list)
+    """Operations that take a value off the graph on its way to a backward pass."""
+    hidden_parameters: list[Hidden] = field(default_factory=list)
+    """What a module uses for training and does not register."""
+    exhausted: list[Exhausted] = field(default_factory=list)
+    """Second uses of one iterator over parameters."""
+    rebound: list[Rebound] = field(default_factory=list)
+    """Leaves that their own update replaces."""
+    missing_gradients: list[MissingGradient] = field(default_factory=list)
+    """Uses of gradients that are not there, and gradients set to a number."""
+    needless_flags: list[NeedlessFlag] = field(default_factory=list)
+    """Inputs and labels that require grad for nobody."""
+    unowned: list[Unowned] = field(default_factory=list)
+    """Parameters that an optimizer in sight misses."""
+    aliased_states: list[AliasedState] = field(default_factory=list)
+    """Weights kept by reference while training goes on."""
+    unrestored: list[Unrestored] = field(default_factory=list)
+    """Ways out on which a module stays frozen."""
 
+    custom_functions: list[CustomFunction] = field(default_factory=list)
+    """Of a module: the classes derived from `torch.autograd.Function`."""
+    function_calls: list[FunctionCall] = field(default_factory=list)
+    """Custom functions that are used other than by ``apply``."""
+    checkpoints: list[CheckpointCall] = field(default_factory=list)
+    """Reentrant checkpoints that fail, or that cut the graph."""
+    inner_backwards: list[InnerBackward] = field(default_factory=list)
+    """Backward passes inside of a custom function's methods, with gradients off."""
     is_context_manager: bool = False
     """A decorator makes its `yield` the inside of a ``with`` or of a test."""
 

@@ -1,1 +1,90 @@
 """Facts about edits in place besides those of `Edit`: what the rules GRD3xx read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradlint.facts.base import Happening, Operand, Reasons
+
+if TYPE_CHECKING:
+    from gradlint.facts import Edit
+    from gradlint.ir.events import Span
+
+
+@dataclass(frozen=True, slots=True)
+class OutWrite(Happening):
+    """A function of torch writes its result to ``out=target``. ``tracked`` is an argument that requires grad for
+    certain, as the source calls it; empty if none does.
+    """
+
+    target: Operand
+    op: str
+    tracked: str
+
+
+@dataclass(frozen=True, slots=True)
+class ViewEdit:
+    """An edit in place of a view that torch refuses to edit, or of memory that stands for several elements.
+
+    ``form``: ``expanded``, ``multi`` (one of several views that one call or a loop has made), ``silent`` (all rows of
+    an expanded tensor are written). ``how`` made it, at ``made``.
+    """
+
+    edit: Edit
+    form: str
+    how: str
+    made: Span
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenEdit:
+    """An edit in place, with gradients off, of a result on the graph that somebody goes backward from afterwards.
+
+    ``used`` is where.
+    """
+
+    edit: Edit
+    off: Span
+    used: Span
+
+
+@dataclass(frozen=True, slots=True)
+class LateBackward:
+    """A backward pass through a forward whose parameters a step has changed in between."""
+
+    span: Span
+    call: str
+    forward: Span
+    module: str
+    step: Span
+    optimizer: str
+
+
+@dataclass(frozen=True, slots=True)
+class SharedEdit:
+    """An edit in place that another name sees, which is read afterwards in the belief that it does not.
+
+    ``form``: ``detached`` (one is made from the other by ``detach`` or ``data``), ``alias`` (both are one tensor),
+    ``result`` (what the edit returns goes on under a name of its own, and so does what it edited). ``other`` is the
+    other name, ``read`` where it is read; None if only the caller holds it. ``detached`` is the call that was taken
+    for a copy.
+    """
+
+    edit: Edit
+    form: str
+    other: str
+    read: Span | None
+    detached: Span | None = None
+    how: str = ""
+
+    @property
+    def span(self) -> Span:
+        """Where the edit is made."""
+        return self.edit.span
+
+    def because(self) -> Reasons:
+        """Where the memory came to be shared, the edit, and where the other name is read."""
+        shared: Reasons = ((self.detached, f"`{self.how}` makes no copy"),) if self.detached is not None else ()
+        read: Reasons = ((self.read, f"`{self.other}` is read here"),) if self.read is not None else ()
+        return (*shared, (self.edit.span, "edited here"), *read)

@@ -1,1 +1,197 @@
-"""Facts about where a value falls off the graph, and what an optimizer or a flag then misses: what the rules GRD2xx read."""
+"""Facts about where a value falls off the graph, and what an optimizer or a flag then misses: for the rules GRD2xx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradlint.facts.base import Happening, Operand
+
+if TYPE_CHECKING:
+    from gradlint.facts.base import Reasons
+    from gradlint.ir.events import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """Parameters that a module uses and does not own.
+
+    ``form``: ``layers`` or ``parameters`` in a container, a plain ``tensor``, a ``buffer``, a layer made in every
+    ``forward``, or one that is ``replaced`` there. ``name`` is what holds them, ``what`` the call that made them;
+    ``kind`` is the display that an attribute starts as, if it holds nothing else: ``list``, ``tuple``, ``dict``.
+    """
+
+    span: Span
+    form: str
+    name: str
+    what: str
+    because: Reasons = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayUse(Happening):
+    """numpy, or something that hands on to it, is given what is on the graph: ``call`` does it.
+
+    ``method``: it is the tensor's own method, ``numpy()``. ``inside``: the argument holds the tensors.
+    ``known``: it is on the graph for all that is known, rather than a part of what a call returned, or for some
+    callers only.
+    """
+
+    target: Operand
+    call: str
+    method: bool
+    inside: bool = False
+    known: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LostGraph:
+    """An operation that takes a value off the graph, on its way to a backward pass.
+
+    ``kind``: a ``number`` is made of it, an ``array``, a ``copy``, a ``sample``; ``data`` is read, it is
+    ``detached``; ``index``: what the operation returns has no derivative. ``call`` is the operation as written,
+    ``name`` what it is applied to. ``whole``: nothing else puts the value on the graph from which the pass starts.
+    """
+
+    span: Span
+    kind: str
+    call: str
+    name: str
+    whole: bool
+    backward: Span
+    because: Reasons = ()
+    sure: bool = False
+    form: str = ""
+    """The kind of another such operation to which its result is given; or ``list``, if it is applied to one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exhausted:
+    """An iterator over parameters, made by ``call`` at ``made`` and kept as ``name``, is used again at ``span``."""
+
+    span: Span
+    name: str
+    call: str
+    made: Span
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Rebound:
+    """``name``, a leaf, is assigned the result of its update, whose gradient is read afterwards."""
+
+    span: Span
+    name: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class MissingGradient:
+    """A gradient is used that nothing has filled (``none``), or set to what is no tensor (``number``)."""
+
+    span: Span
+    form: str
+    name: str
+    written: str
+    because: Reasons = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NeedlessFlag:
+    """An input or label is made to require grad, and nobody reads its gradient. ``form`` as in `GradFlag`."""
+
+    span: Span
+    form: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntegerLeaf(Happening):
+    """Gradients are asked of a tensor of integers or bools. ``how`` asks, ``made`` is where the tensor was made."""
+
+    how: str
+    made: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedFlag:
+    """The flag of a computed tensor is set, which torch refuses: to ``value``, None if it is not known.
+
+    ``moved``: the tensor is a copy on another device of one that has the flag.
+    """
+
+    span: Span
+    name: str
+    value: bool | None
+    because: Reasons
+    sure: bool
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """What an optimizer was not given.
+
+    ``form``: parameters of a layer that was ``replaced`` or added, ``assigned`` from a state dict, or ``thawed``, after
+    it was made; ``untracked``: it is given tensors that are no leaves. ``optimizer`` is the call that makes it.
+    """
+
+    span: Span
+    form: str
+    name: str
+    optimizer: str
+    because: Reasons = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AliasedState:
+    """``name`` holds the weights of ``model`` by reference while training goes on; ``made`` is where they are taken."""
+
+    span: Span
+    name: str
+    model: str
+    made: Span
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Unrestored:
+    """The body may return at ``span`` with ``name`` frozen, which it thaws on its other ways out."""
+
+    span: Span
+    name: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class GradRead(Happening):
+    """``.grad`` of a computed tensor is read, or (``optimized``) an optimizer is given one."""
+
+    target: Operand
+    optimized: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NoLeaf:
+    """``name`` is used as a leaf and computed from one: its ``.grad`` is read, or an optimizer is given it.
+
+    ``leaf`` is where the leaf was made which nothing else holds, ``how`` what is done to it there.
+    """
+
+    span: Span
+    name: str
+    optimized: bool
+    because: Reasons
+    leaf: Span | None = None
+    made: Span | None = None
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LostParameter:
+    """A module's attribute ``name`` is computed from the parameter made at ``made``, and is none itself."""
+
+    span: Span
+    name: str
+    made: Span

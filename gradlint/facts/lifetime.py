@@ -1,1 +1,70 @@
 """Facts about graphs that live too long, or are walked once too often: what the rules GRD4xx read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gradlint.facts.base import Reasons
+    from gradlint.ir.events import Span
+
+
+@dataclass(frozen=True, slots=True)
+class PiledGraph:
+    """``store`` keeps, in every iteration, what is left of another graph that was walked back: that of ``target``.
+
+    ``through``: the backward pass starts from what the store holds.
+    """
+
+    span: Span
+    store: str
+    target: str
+    because: Reasons
+    through: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunningGraph:
+    """State that outlives the step is updated with ``value``, which is on the graph: so is ``store`` from then on.
+
+    ``stored``: what is computed is a tensor that the statement assigns, rather than the argument of an edit in place.
+    """
+
+    span: Span
+    store: str
+    value: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class WalkedTwice:
+    """A backward pass, ``call``, walks the graph of ``source`` which an earlier pass has freed.
+
+    ``carried`` is the variable that brings it from one iteration to the next, if one does. ``loop``: the same call
+    is the earlier pass, in the iteration before.
+    """
+
+    span: Span
+    call: str
+    source: str
+    carried: str
+    loop: bool
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class OddPass:
+    """A call about a backward pass that does not do what it is meant to.
+
+    ``form``: ``non-scalar`` (backward from a tensor of many values), ``data-parallel`` (from what several devices
+    return), ``flat`` (a gradient without a graph enters what is backwarded), ``kept`` (``create_graph`` that nothing
+    clears), ``needless`` (``retain_graph`` that nothing uses), ``constructor`` (a loss is made from tensors),
+    ``anomaly`` (the check is left on), ``saved`` (``call`` is on the graph and put into a file), ``late``
+    (``call`` is made a leaf after it was used).
+    """
+
+    span: Span
+    form: str
+    call: str
+    because: Reasons = ()

@@ -1,1 +1,126 @@
 """Facts about what happens around an optimizer's step: what the rules GRD5xx read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gradlint.facts.base import Happening
+
+if TYPE_CHECKING:
+    from gradlint.facts.base import Operand, Reasons
+    from gradlint.ir.events import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Clip(Happening):
+    """Gradients are clipped. ``subject`` is what has them: parameters, or a module; anything if that is not known.
+
+    ``measures``: the limit is infinite, so that the call only tells the norm. ``unscales``: it divides by the loss
+    scale itself, as those of frameworks do. ``refused``: what it is given in place of parameters, which it cannot take.
+    """
+
+    subject: Operand
+    call: str
+    measures: bool = False
+    unscales: bool = False
+    refused: str = ""
+    through: str = ""
+    origin: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling(Happening):
+    """A gradient scaler is used: ``kind`` is the method, ``subject`` its argument; ``wanted``: the result is used."""
+
+    kind: str
+    scaler: Operand
+    subject: Operand
+    call: str
+    through: str = ""
+    origin: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MisplacedClip:
+    """Gradients are clipped where that does not bound the step.
+
+    ``form``: ``before`` the backward, ``after`` the step, at every ``micro-batch`` of an accumulation, of an ``other``
+    model than the one that is stepped, or of something that is ``refused``.
+    """
+
+    span: Span
+    form: str
+    call: str
+    step: str
+    detail: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerMisuse:
+    """A gradient scaler whose scale gets into the step, or never into the loss.
+
+    ``form``: a ``clip`` of scaled gradients, a ``plain`` step with them, a scaled loss that is ``dropped``, an
+    ``update`` that is missing.
+    """
+
+    span: Span
+    form: str
+    call: str
+    scaler: str
+    step: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A backward pass of an accumulation whose loss nothing divides: gradients are a sum where a mean is meant."""
+
+    span: Span
+    call: str
+    loss: str
+    number: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStep:
+    """A step that runs before the backward pass of its iteration, on gradients that were cleared."""
+
+    span: Span
+    call: str
+    backward: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class ClosureMisuse:
+    """An optimizer's closure that is missing, computes no gradients, or runs with gradients off.
+
+    ``form``: ``missing``, ``idle`` or ``off``.
+    """
+
+    span: Span
+    form: str
+    call: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class ShortLived:
+    """An optimizer that is made anew in every iteration that makes a step with it."""
+
+    span: Span
+    optimizer: str
+    step: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTensors:
+    """A call that zeroes gradients in place of dropping them."""
+
+    span: Span
+    call: str
+    argument: Span

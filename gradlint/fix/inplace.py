@@ -14,6 +14,7 @@ from gradlint.torch_model.tensors import in_place_functions, in_place_methods
 
 if TYPE_CHECKING:
     from gradlint.facts import Edit
+    from gradlint.ir.events import Span
 
 _OPERATORS = {
     ast.Add: "+",
@@ -78,13 +79,19 @@ def rebound(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
     return (_plain_assignment(source, place.node),)
 
 
-def out_of_place(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
-    """Compute a new tensor instead, under the same name.
+def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[TextEdit, ...]:
+    """Compute a new tensor instead, under the same name; ``of_view``: even though others shared its memory.
 
     Raises `NoFix` where the name is not the only one for sure that should see the change: a parameter, a view, the
     variable of a loop, a tensor that a caller handed in.
     """
-    if edit.called or edit.alias or edit.target.leaf or not edit.target.computed or not edit.modes.records:
+    if (
+        edit.called
+        or (edit.alias and not of_view)
+        or edit.target.leaf
+        or not edit.target.computed
+        or not edit.modes.records
+    ):
         raise NoFix("others have to see the edit")
     place = source.place(edit.span)
     node = place.node
@@ -105,6 +112,24 @@ def out_of_place(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
         _require_own(source, place, target)
         return edits
     return (_cloned(source, place),)
+
+
+def without_out(source: Source, call: Span) -> tuple[TextEdit, ...]:
+    """Write ``result = torch.mul(x, 2)`` for ``torch.mul(x, 2, out=result)``, which is a statement."""
+    place = source.place(call)
+    node = place.node.value if isinstance(place.node, ast.Expr) else None
+    given = next((each for each in node.keywords if each.arg == "out"), None) if isinstance(node, ast.Call) else None
+    if not isinstance(node, ast.Call) or given is None or not node.args or not isinstance(given.value, ast.Name):
+        raise NoFix("what is written to has no name, or the call is part of something larger")
+    _require_own(source, place, given.value)
+    rest = [*node.args, *(each.value for each in node.keywords if each is not given)]
+    before = [each for each in rest if span_of(each) < span_of(given.value)]
+    line, column, _, _ = span_of(node)
+    end = span_of(max(before, key=span_of))[2:]
+    return (
+        source.insert(line, column, f"{given.value.id} = "),
+        source.replace((*end, *span_of(given.value)[2:]), ""),
+    )
 
 
 def _plain_assignment(source: Source, node: ast.AugAssign) -> TextEdit:
@@ -169,6 +194,8 @@ def _cloned(source: Source, place: Place) -> TextEdit:
     """Write ``x = x.clone()`` in front of ``x[i] = y``."""
     node = place.node
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    if not isinstance(target, ast.Subscript):
+        raise NoFix("the edit is part of something larger")
     while isinstance(target, ast.Subscript):
         target = target.value
     if not isinstance(node, (ast.Assign, ast.AugAssign)) or not isinstance(target, ast.Name):

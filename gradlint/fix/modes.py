@@ -14,6 +14,7 @@ from gradlint.fix.untracked import may_go_untracked
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward, ContextMisuse, Elsewhere, InferenceUse, Leak
+    from gradlint.facts.modes import VainEnable
     from gradlint.ir.events import Span
 
 _OFF = ("no_grad", "inference_mode")
@@ -166,7 +167,22 @@ def recording(source: Source, backward: Backward) -> tuple[Edit, ...]:
     return _renamed(source, place, context, "enable_grad")
 
 
-def without_inference(source: Source, use: InferenceUse) -> tuple[Edit, ...]:
+def with_gradients(source: Source, span: Span, since: Span | None) -> tuple[Edit, ...]:
+    """Turn the ``with`` around what stands at ``span`` into one with gradients.
+
+    Raises `NoFix` where gradients are turned off in another way, and where the region edits something in place.
+    """
+    if since is None:
+        raise NoFix("gradients are turned off elsewhere")
+    place = source.place(since)
+    if not isinstance(place.node, ast.With) or place.node not in source.path(span):
+        raise NoFix("gradients are turned off elsewhere")
+    if any(_edits(node) for statement in place.node.body for node in ast.walk(statement)):
+        raise NoFix("the region edits something in place")
+    return _renamed(source, place, since, "enable_grad")
+
+
+def without_inference(source: Source, use: InferenceUse | VainEnable) -> tuple[Edit, ...]:
     """Turn the region of inference mode around ``use`` into one without gradients."""
     contexts = list(use.modes.since.values())
     context = contexts[0] if contexts else _decorator(source.place(use.span).function)

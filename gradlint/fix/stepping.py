@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from gradlint.finding import Edit
 from gradlint.fix import blocks
-from gradlint.fix.source import FUNCTION, NoFix, Place, Source
+from gradlint.fix.source import FUNCTION, NoFix, Place, Source, here, span_of
 
 if TYPE_CHECKING:
     from gradlint.facts import Uncleared, Wiped
+    from gradlint.facts.protocol import EarlyStep, KeptTensors, MisplacedClip, ScalerMisuse, Summed
 
 _LOOPS = (ast.For, ast.While)
 _BACKWARDS = frozenset({"backward", "manual_backward"})
@@ -60,6 +61,72 @@ def moved(source: Source, fact: Wiped) -> tuple[Edit, ...]:
     if fact.form == "micro-batch":
         return _behind_step(source, place, step)
     return _into_closure(source, place, backward)
+
+
+def before_step(source: Source, fact: MisplacedClip) -> tuple[Edit, ...]:
+    """Put a call that clips in front of the step, or under a condition where accelerate decides when that is.
+
+    Raises `NoFix` where step and call are not statements of one function.
+    """
+    place, step = source.place(fact.span), source.place(here(fact.because[-1][0]))
+    if not isinstance(place.node, ast.Expr) or source.cut(fact.span) != source.of(place.node):
+        raise NoFix("the norm is used")
+    if fact.detail:
+        return blocks.wrapped(source, [place.node], f"if {fact.detail}.sync_gradients:")
+    if step.function is not place.function or not isinstance(step.node, (ast.Expr, ast.Assign)):
+        raise NoFix("the step is not a statement of the same function")
+    return (blocks.deleted(source, place), blocks.inserted(source, step.node, source.of(place.node)))
+
+
+def unscaled(source: Source, fact: ScalerMisuse) -> tuple[Edit, ...]:
+    """Unscale the gradients in front of the call that clips them. Raises `NoFix` where the optimizer is not known."""
+    place, step = source.place(fact.span), source.place(here(fact.because[-1][0]))
+    calls = [
+        node for node in ast.walk(step.node) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    given = [source.of(node.args[0]) for node in calls if node.func.attr == "step" and node.args]  # type: ignore[attr-defined]
+    if len(given) != 1 or not _is_path(given[0]) or step.function is not place.function:
+        raise NoFix("the optimizer has no name here")
+    if not _is_path(fact.scaler):
+        raise NoFix("the scaler has no name here")
+    return (blocks.inserted(source, place.node, f"{fact.scaler}.unscale_({given[0]})"),)
+
+
+def divided(source: Source, fact: Summed) -> tuple[Edit, ...]:
+    """Divide the loss that a backward starts from. Raises `NoFix` where it or the number has no name."""
+    place = source.place(fact.span)
+    call = place.node.value if isinstance(place.node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute) or not _is_path(fact.number):
+        raise NoFix("the call is part of something larger")
+    inner = call.func.value
+    if isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute) and inner.func.attr == "scale":
+        if len(inner.args) != 1:
+            raise NoFix("what is scaled is not visible")
+        return (source.behind(inner.args[0], f" / {fact.number}"),)
+    if not isinstance(inner, (ast.Name, ast.Attribute)):
+        raise NoFix("the loss has no name")
+    line, column, _, _ = span_of(inner)
+    return (source.insert(line, column, "("), source.behind(inner, f" / {fact.number})"))
+
+
+def behind_backward(source: Source, fact: EarlyStep) -> tuple[Edit, ...]:
+    """Put a step behind the backward. Raises `NoFix` where the two are not statements of one block."""
+    place, backward = source.place(fact.span), source.place(here(fact.because[-1][0]))
+    if (
+        not isinstance(place.node, ast.Expr)
+        or backward.suite is not place.suite
+        or not isinstance(backward.node, ast.Expr)
+    ):
+        raise NoFix("step and backward do not stand in one block")
+    return (blocks.deleted(source, place), blocks.appended(source, backward.node, source.of(place.node)))
+
+
+def dropped(source: Source, fact: KeptTensors) -> tuple[Edit, ...]:
+    """Take ``set_to_none=False`` away. Raises `NoFix` where other arguments are given."""
+    call = source.at(fact.span, ast.Call)
+    if call.args or len(call.keywords) != 1:
+        raise NoFix("there are other arguments")
+    return (source.replace(fact.span, f"{source.of(call.func)}()"),)
 
 
 def _before_backward(source: Source, place: Place, backward: Place, step: Place) -> tuple[Edit, ...]:

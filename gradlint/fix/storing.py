@@ -12,18 +12,18 @@ from gradlint.torch_model.attributes import tensor_methods
 from gradlint.torch_model.roles import LOSS
 
 if TYPE_CHECKING:
-    from gradlint.facts import KeptGraph
+    from gradlint.facts import KeptGraph, PiledGraph
 
 _FUNCTIONAL = re.compile(r"^(?:torch|F|nn\.functional|torch\.nn\.functional)\.\w+$")
 _CONTAINERS = frozenset({"append", "appendleft", "add", "put", "insert"})
 
 
-def grows_by_assignment(source: Source, kept: KeptGraph) -> bool:
+def grows_by_assignment(source: Source, kept: KeptGraph | PiledGraph) -> bool:
     """Whether the statement computes what it stores from what is stored already: ``total = total + loss``."""
     return isinstance(source.place(kept.span).node, ast.Assign)
 
 
-def detached(source: Source, kept: KeptGraph) -> tuple[Edit, ...]:
+def detached(source: Source, kept: KeptGraph | PiledGraph) -> tuple[Edit, ...]:
     """Detach what is stored. Raises `NoFix` where it may be something else than a tensor."""
     value = _stored(source, kept)
     if not _is_tensor(source, value):
@@ -33,7 +33,7 @@ def detached(source: Source, kept: KeptGraph) -> tuple[Edit, ...]:
     return (source.replace(span_of(value), f"({source.of(value)}).detach()"),)
 
 
-def _stored(source: Source, kept: KeptGraph) -> ast.expr:
+def _stored(source: Source, kept: KeptGraph | PiledGraph) -> ast.expr:
     """Return what the statement puts away."""
     node = source.place(kept.span).node
     if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):

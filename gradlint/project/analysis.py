@@ -26,18 +26,57 @@ from gradlint.facts import (
     Step,
     Suspension,
 )
+from gradlint.facts.edits import OutWrite
+from gradlint.facts.leaves import IntegerLeaf
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, Interface, View
-from gradlint.project import classes, decorations, demands, freezes, generators, inference, leaks, purpose, telling
+from gradlint.project import (
+    averaging,
+    classes,
+    clipping,
+    decorations,
+    demands,
+    eval_mode,
+    freezes,
+    generators,
+    inference,
+    inverted,
+    leaks,
+    purpose,
+    reentry,
+    scaling,
+    stepping,
+    telling,
+    uncalled,
+    untracked,
+    vain,
+)
+from gradlint.project.aliases import shared_edits
+from gradlint.project.arrays import arrays
+from gradlint.project.checkpoints import checkpoints
+from gradlint.project.custom_functions import custom_functions
+from gradlint.project.cuts import lost as lost_graphs
 from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
 from gradlint.project.evaluation import Evaluation
+from gradlint.project.flags import refused
+from gradlint.project.function_calls import function_calls, inner_backwards
 from gradlint.project.handed import handing_over
+from gradlint.project.hidden import hidden
+from gradlint.project.leaf_uses import Leaves
+from gradlint.project.lost_leaves import lost_leaves
+from gradlint.project.lost_parameters import lost_parameters
+from gradlint.project.odd_passes import odd_passes
+from gradlint.project.owned import Owned
+from gradlint.project.piling import piled_graphs
 from gradlint.project.program import OutOfTime, Program
 from gradlint.project.protocol import Protocol
+from gradlint.project.rewalked import walked_twice
+from gradlint.project.running import running_graphs
 from gradlint.project.summaries import Run
 from gradlint.project.telling import Locate
 from gradlint.project.uncleared import loops_around_steps, uncleared
 from gradlint.project.uses import OFF, Tracer
+from gradlint.project.view_edits import hidden_edits, late_backwards, view_edits
 from gradlint.project.wiped import wiped
 from gradlint.torch_model import roles
 from gradlint.torch_model.contracts import Contracts
@@ -225,18 +264,37 @@ def facts_of(
     if run is None or not run.complete:
         return
     recording = program.run(body, recorded[body]) or run
+    leaves, owned = Leaves(program, evaluation.tracer, run), Owned(program, evaluation.tracer, run)
     recorder, protocol = run.recorder, Protocol(program, run)
+    edited = list(edits(program, evaluation.tracer, recording))
+    passes = list(backwards(program, run))
     yield Facts(
         body=body,
         path=path,
         entry=entry,
         guarded=grad_mode.never_records(entry),
-        backwards=list(backwards(program, run)),
+        backwards=passes,
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
         uncleared=list(uncleared(protocol, evaluation)),
         wiped=list(wiped(protocol)),
+        misplaced_clips=list(clipping.misplaced(protocol)),
+        scaler_misuses=list(scaling.misused(protocol)),
+        summed=list(averaging.summed(protocol)),
+        untrained=list(untracked.untrained(program, run, evaluation)),
+        untracked_terms=list(untracked.untracked_terms(run)),
+        not_called=list(uncalled.not_called(program, run)),
+        vain_enables=list(vain.vain_enables(run)),
+        inverted=list(inverted.inverted(run)),
+        noisy=list(eval_mode.noisy(program, run, evaluation)),
+        stuck_in_eval=list(eval_mode.stuck(protocol)),
+        reentered=list(reentry.reentered(run)),
+        flat_transforms=list(reentry.flat_transforms(program, run)),
+        early_steps=list(stepping.early_steps(protocol)),
+        closure_misuses=list(stepping.closure_misuses(program, run)),
+        short_lived=list(stepping.short_lived(protocol)),
+        kept_tensors=list(stepping.kept_tensors(program, run)),
         misuses=recorder.all(ContextMisuse),
         leaks=list(leaks.leaks(program, run, entry)),
         suspensions=[] if generators.is_consumed_whole(program, body) else recorder.all(Suspension),
@@ -244,11 +302,44 @@ def facts_of(
         inference_uses=list(inference.lasting(program, run)),
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
-        edits=list(edits(program, evaluation.tracer, recording)),
+        edits=edited,
+        shared_edits=list(shared_edits(evaluation.tracer.definitions, recording, edited)),
+        out_writes=recording.recorder.all(OutWrite),
+        view_edits=list(view_edits(evaluation.tracer.definitions, recording, edited)),
+        hidden_edits=list(hidden_edits(evaluation.tracer.definitions, recording, edited, passes)),
+        late_backwards=list(
+            late_backwards(
+                program, evaluation.tracer.definitions, run, recorder.all(Forward), recorder.all(Step), passes
+            )
+        ),
         unguarded=called_unguarded(program, recorded, body) if recorded[body] != entry else (),
         idle_forwards=evaluation.idle_forwards(body),
         kept_graphs=evaluation.kept_graphs(body),
+        piled_graphs=piled_graphs(program, path, evaluation, run),
+        running_graphs=running_graphs(program, path, evaluation, run),
+        walked_twice=walked_twice(program, path, evaluation, protocol),
+        odd_passes=odd_passes(path, evaluation, protocol),
         lost_freezes=list(freezes.lost(program, run)),
         misspelt=list(freezes.misspelt(program, run)),
+        arrays=list(arrays(program, run)),
+        integer_leaves=recorder.all(IntegerLeaf),
+        refused_flags=list(refused(evaluation.tracer, run)),
+        lost_leaves=list(lost_leaves(evaluation.tracer, run)),
+        lost_parameters=list(lost_parameters(program, evaluation.tracer, run)),
+        lost_graphs=lost_graphs(program, evaluation.tracer, run),
+        hidden_parameters=list(hidden(program, evaluation.tracer, run)),
+        exhausted=list(leaves.exhausted()),
+        rebound=list(leaves.rebound()),
+        missing_gradients=list(leaves.missing_gradients()),
+        needless_flags=list(leaves.needless()),
+        unowned=list(owned.unowned()),
+        aliased_states=list(owned.aliased()),
+        unrestored=list(owned.unrestored()),
+        custom_functions=list(custom_functions(program, evaluation.tracer.definitions))
+        if body is program.module
+        else [],
+        function_calls=list(function_calls(program, evaluation.tracer, run)),
+        checkpoints=list(checkpoints(program, evaluation.tracer, run, passes)),
+        inner_backwards=list(inner_backwards(program, body, passes)),
         is_context_manager=generators.is_context_manager(program, body),
     )

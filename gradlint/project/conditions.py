@@ -46,6 +46,17 @@ class Conditions:
                 return True
         return False
 
+    def is_inside(self, op: Op, loop: int | None) -> bool:
+        """As `counted`, of something that stands behind the condition rather than in front of it."""
+        for index in (self.protocol.start(loop), *self.protocol.region(loop)):
+            for successor in self.protocol.graph.blocks[index].successors:
+                first = self.protocol.graph.blocks[successor].events[:1]
+                if not first or not isinstance(first[0], ir.Assume) or not first[0].truth:
+                    continue
+                if self.counts(first[0].cond, loop) and self.protocol.passes(successor, op, loop):
+                    return True
+        return False
+
     def counts(self, ref: ir.Ref, loop: int | None, depth: int = 0) -> bool:
         """Whether the value of ``ref`` comes from a remainder, or compares a counter that is set back."""
         event = self.made.get(ref)

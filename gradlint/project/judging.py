@@ -15,6 +15,7 @@ from gradlint.domains.values import Atom, Literal, Obj, Unknown
 from gradlint.facts import Backward, ForwardMethod, GradFlag
 from gradlint.project import contracts, demands, outcomes, purpose
 from gradlint.project.calling import Calling
+from gradlint.project.cuts import lost
 from gradlint.project.inference_only import is_inference_only, is_of_part
 from gradlint.project.standing import Standing
 from gradlint.project.uses import KEPT, RETURNED, STORED, WALKED, YIELDED
@@ -61,7 +62,7 @@ class Judging:
         if purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call):
             return None
         found = self._told(body, candidate)
-        if found is None or self.calling.only_off(body):
+        if found is None or self._is_cut_off(candidate) or self.calling.only_off(body):
             return None
         leaves = found.whole or candidate.of(RETURNED, YIELDED)
         return None if leaves and self.calling.walked(body) else found
@@ -195,6 +196,11 @@ class Judging:
 
     def _is_of_module(self, flag: GradFlag) -> bool:
         return all(module_of_flag(self.program, atom) for atom in flag.target.atoms)
+
+    def _is_cut_off(self, candidate: Candidate) -> bool:
+        """Whether the body goes backward from what should be computed from forwards, and is cut off on the way."""
+        run = self.program.run(candidate.body, self.entries.get(candidate.body, grad_mode.INHERITED))
+        return run is not None and bool(lost(self.program, self.tracer, run))
 
     def _is_trained(self, candidate: Candidate) -> bool:
         """Whether the module of a method surely has weights that train: another result of it is differentiated here."""

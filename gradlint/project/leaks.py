@@ -168,7 +168,9 @@ def is_main(program: Program, body: Body) -> bool:
     if callers != {program.module} or module is None or not is_script(program.module, module):
         return False
     calls = [call.span for call in module.recorder.local_calls() if call.fn.body is body]
-    loops = {loop.span for loop in program.module.graph.loops.values() if any(within(span, loop.span) for span in calls)}
+    loops = {
+        loop.span for loop in program.module.graph.loops.values() if any(within(span, loop.span) for span in calls)
+    }
     passes = [backward.span for backward in module.recorder.all(Backward)]
     return not any(span > min(calls) or any(within(span, loop) for loop in loops) for span in passes)
 

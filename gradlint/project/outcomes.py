@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gradlint.project import purpose
@@ -9,6 +10,8 @@ from gradlint.project.uses import GUARDED, OFF, PASSED, RETURNED, STORED, WALKED
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
+    from gradlint.ir import events as ir
+    from gradlint.ir.cfg import Body
     from gradlint.project.forwards import Candidate
     from gradlint.project.uses import Tracer, Use
 
@@ -45,12 +48,16 @@ def grows(tracer: Tracer, candidate: Candidate, use: Use) -> bool:
     """Whether a store adds another graph in every iteration."""
     if use.body is not candidate.body or not use.sure:
         return False
-    known = tracer.definitions(candidate.body)
-    across = use.loops & set(known.loops(candidate.call))
-    for loop in known.loops(candidate.call):
-        if loop in across:
+    return grows_across(tracer, candidate.body, candidate.call, use.loops)
+
+
+def grows_across(tracer: Tracer, body: Body, event: ir.Event, outlived: Collection[int]) -> bool:
+    """Whether what ``event`` makes anew in every iteration is kept by what outlives the loops ``outlived``."""
+    known = tracer.definitions(body)
+    for loop in known.loops(event) if event in known.blocks else ():
+        if loop in outlived:
             return True
-        if runs_over_data(tracer, candidate, loop):
+        if runs_over_data(tracer, body, loop):
             return False
     return False
 
@@ -58,10 +65,10 @@ def grows(tracer: Tracer, candidate: Candidate, use: Use) -> bool:
 def loops_over_data(tracer: Tracer, candidate: Candidate) -> bool:
     """Whether a loop around the forward runs over a data loader or the like."""
     loops = tracer.definitions(candidate.body).loops(candidate.call)
-    return any(runs_over_data(tracer, candidate, loop) for loop in loops)
+    return any(runs_over_data(tracer, candidate.body, loop) for loop in loops)
 
 
-def runs_over_data(tracer: Tracer, candidate: Candidate, loop: int) -> bool:
+def runs_over_data(tracer: Tracer, body: Body, loop: int) -> bool:
     """Whether one loop does."""
-    source = purpose.iterable(tracer, candidate.body, loop)
-    return any(roles.DATA.search(label) for label in purpose.labels_of(tracer, candidate.body, source))
+    source = purpose.iterable(tracer, body, loop)
+    return any(roles.DATA.search(label) for label in purpose.labels_of(tracer, body, source))

@@ -140,6 +140,8 @@ class Program(Scopes, Kinds):
         self.own_names: dict[Cls, set[str]] = {}
         self.parameterless: dict[Cls, bool] = {}
         self.fixed_parameters: set[Any] = set()
+        self.integers: set[Atom] = set()
+        """Tensors of integers or bools."""
         self.keeping: dict[Cls, bool] = {}
         self.sequences: dict[Atom, list[Value]] = {}
         self.owners: dict[Atom, Value] = {}
@@ -217,6 +219,7 @@ class Program(Scopes, Kinds):
         self.preset(body, state)
         run.plain.update(dict.fromkeys(self.numbers(body), tensor.PLAIN))
         state.places.update((atom, Place(graph)) for atom, graph in demanded.items())
+        run.demanded = frozenset(demanded)
         budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
         solution = solve(graph.blocks, state, interpreter.transfer, budget=budget, ends_only=True)
         if solution is None:

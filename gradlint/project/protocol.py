@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Atom, Obj, Sym, Value
 from gradlint.facts import Backward, Clear, Forward, Step, Touch
+from gradlint.facts.protocol import Clip, Scaling
 from gradlint.ir import events as ir
 from gradlint.project import demands, ownership
 from gradlint.torch_model import roles
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
-Happens: TypeAlias = "Backward | Step | Clear | Touch"
+Happens: TypeAlias = "Backward | Step | Clear | Touch | Clip | Scaling"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +42,7 @@ class Protocol:
         self.blocks: dict[int, list[Op]] = {}
         self._regions: dict[int | None, frozenset[int]] = {}
         for block, happenings in run.recorder.happenings.items():
-            chosen = [h for h in happenings if isinstance(h, (Step, Clear, Touch)) or is_pass(h)]
+            chosen = [h for h in happenings if isinstance(h, (Step, Clear, Touch, Clip, Scaling)) or is_pass(h)]
             if chosen:
                 self.blocks[block] = [Op(block, i, cast(Happens, what)) for i, what in enumerate(chosen)]
 
@@ -54,6 +55,16 @@ class Protocol:
     def backwards(self) -> list[Op]:
         """The backward passes that fill gradients."""
         return [op for op in self.ops if isinstance(op.what, Backward)]
+
+    @cached_property
+    def clips(self) -> list[Op]:
+        """The calls that clip gradients."""
+        return [op for op in self.ops if isinstance(op.what, Clip)]
+
+    @cached_property
+    def scalings(self) -> list[Op]:
+        """The uses of gradient scalers."""
+        return [op for op in self.ops if isinstance(op.what, Scaling)]
 
     @cached_property
     def steps(self) -> list[Op]:

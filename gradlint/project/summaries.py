@@ -25,11 +25,13 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
+from gradlint.facts.protocol import Clip, Scaling
 from gradlint.project import demands
 from gradlint.transfer import calls, contexts, gradients, switching
 from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
+    from gradlint.facts.leaves import LostGraph
     from gradlint.ir.cfg import Body, Graph
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
@@ -71,6 +73,12 @@ class Run:
     """Where objects stand when the body ends."""
     origins: dict[Atom, set[Atom]] = field(default_factory=dict)
     """What each object was computed from."""
+    demanded: frozenset[Atom] = frozenset()
+    """The parameters that were taken to be on the graph because a backward pass must reach something."""
+    lost: list[LostGraph] | None = None
+    """What takes values off the graph on the way to a backward pass; None until somebody asks."""
+    taken_from: dict[Atom, set[Atom]] = field(default_factory=dict)
+    """What each number, array or copy without a graph was made from, where it was handed over in a container."""
     plain: dict[Atom, int] = field(default_factory=dict)
     """Where objects that were not computed stand on the graph."""
     grads_read: set[Atom] = field(default_factory=set)
@@ -274,7 +282,7 @@ def replay_gradients(
     inline: bool,
 ) -> None:
     """Do in the caller what the callee did to gradients; ``inline``: what a closure does stands where it is written."""
-    if not isinstance(happening, (Backward, Step, Clear, Touch)):
+    if not isinstance(happening, (Backward, Step, Clear, Touch, Clip, Scaling)):
         return
     origin = None if program.stubs.data(fn.body) is not None else happening.origin or happening.span
     span = origin if inline and origin is not None else site.event.span
@@ -290,8 +298,10 @@ def replay_gradients(
         gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))
     elif isinstance(moved, Step):
         gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
-    elif isinstance(moved, Touch):
+    elif isinstance(moved, (Touch, Clip)):
         ip.recorder.note(replace(moved, subject=described(moved.subject)))
+    elif isinstance(moved, Scaling):
+        ip.recorder.note(replace(moved, scaler=described(moved.scaler), subject=described(moved.subject)))
     else:
         graph = run.body.graph
         surely = moved.surely and not reaches(graph, graph.exit, without=happening.block)

@@ -33,6 +33,7 @@ from gradlint.linking import interface as told
 from gradlint.project import classes, demands, generators, parameterless, purpose
 from gradlint.project.entries import first_entry
 from gradlint.project.handed import WEIGHTS, reads
+from gradlint.project.hidden import may_hide
 from gradlint.project.summaries import reaches
 from gradlint.project.uses import OFF, RETURNED
 from gradlint.torch_model import roles
@@ -147,6 +148,8 @@ class Telling:
         if any(block.regions for block in body.graph.blocks):
             return True
         if any(write.name == "requires_grad" for write in run.recorder.all(AttributeWrite)):
+            return True
+        if may_hide(self.program, self.evaluation.tracer, run):
             return True
         modes = [call.modes for call in run.recorder.local_calls()]
         modes += [call.modes for call in run.recorder.outside_calls()]

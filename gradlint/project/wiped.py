@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from gradlint.domains.values import Obj
 from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Wiped
+from gradlint.facts.protocol import Clip, Scaling
 from gradlint.flow.solver import solve
 from gradlint.project.conditions import Conditions
 from gradlint.project.protocol import Op, Protocol, is_plain, optimizers
@@ -189,7 +190,8 @@ def outside_closure(protocol: Protocol, step: Op) -> Iterator[tuple[Op, Op]]:
     repeats = all(isinstance(atom, Obj) and atom.type in closure_optimizers() for atom in optimizers(step))
     if not step.what.closure or not repeats:
         return
-    inside = [op for op in protocol.blocks[step.block][: step.position] if op.what.origin == op.what.span]
+    before = protocol.blocks[step.block][: step.position]
+    inside = [op for op in before if op.what.origin == op.what.span and not isinstance(op.what, (Clip, Scaling))]
     if any(not isinstance(op.what, Backward) for op in inside):
         return
     for backward in inside[-1:]:

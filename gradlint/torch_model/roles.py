@@ -177,3 +177,10 @@ DATA = re.compile(r"(?:loader|dataset|batches|data_iter|dataloader)s?$", re.IGNO
 def infers(name: str) -> bool:
     """Whether a function is called like one for evaluation or inference."""
     return any(pattern.search(name) for pattern in (EVALUATION, ACTS, INFERS, DECODES))
+
+
+INPUTS = re.compile(
+    r"^(?:x|xb|y|yb|inputs?|images?|imgs?|data|batch_x|batch_y|labels?|targets?|samples?|tokens?|gt|ground_truth"
+    r"|(?:real|train|batch|input|target)_(?:x|y|inputs?|images?|imgs?|data|labels?|targets?|batch))$"
+)
+"""Names of what a training loop takes from its data."""

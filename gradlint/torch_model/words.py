@@ -21,6 +21,7 @@ _PLAIN = (
     *_SWITCHES,
     *("grad_enabled", "GradMode", "zero_grad", "autograd", "retain_graph", "create_graph"),
     *(".eval(", ".step(", "autocast("),
+    *("func.grad", "jacrev("),
 )
 _EVALUATIONS = "|".join(
     pattern.pattern.replace("^", "").replace("$", "")
@@ -36,6 +37,41 @@ _WORDS = [
     re.compile(r"\.(?<!init\.)(?<!\.data\.)[a-z_]\w*[a-z]_\("),
     re.compile(r"for [^\n:]+? in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
+    # An iterator over parameters, and references to them, under a name.
+    re.compile(r"=\s*[\w.]+\.(?:(?:named_)?parameters|state_dict)\(\)[ \t]*(?=[#\n])"),
+    re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9])"),
+    # A layer, or what is made like one, in a container that is an attribute.
+    re.compile(
+        r"self\.\w+(?:\.append\(\s*|\[[^\]\n]+\]\s*=\s*|\s*=\s*[\[({]\s*(?:[\"']\w+[\"']:\s*)?)(?:\w+\.)*[A-Z]\w*\("
+    ),
+    re.compile(r"self\.\w+\.append\((?=\w*(?:layer|conv|block|linear|network|module|encoder|decoder|head|fc)\w*\))"),
+    # What is detached may become an array.
+    re.compile(
+        r"\.numpy\(\)(?<!detach\(\)\.numpy\(\))(?<!detach\(\)\.cpu\(\)\.numpy\(\))"
+        r"(?<!\.data\.numpy\(\))(?<!\.data\.cpu\(\)\.numpy\(\))"
+    ),
+    re.compile(r"\bcheckpoint\("),
+    # A result that is written into a tensor.
+    re.compile(r"(?<=[(, \n])out=(?!None\b)[A-Za-z_]"),
+    # The methods of a custom function, also as they were written before they were static.
+    re.compile(r"\bctx(?=[.,)])"),
+    re.compile(r"def (?:forward|backward|vjp)\((?!self\b)"),
+    re.compile(r"self\.save(?:_for_backward|d_tensors|d_variables)\b"),
+    # State that is computed from itself.
+    re.compile(
+        r"self\.(?=\w*(?:ema|avg|average|running|moving|cent(?:er|re|roid)|best|stat|proto))"
+        r"(\w+)[ \t]*=[^=\n][^\n]*self\.\1\b"
+    ),
+    re.compile(r"(?:ema|avg|average|shadow)\w*\[[^\]\n]+\][ \t]*=[^=\n]"),
+    # A parameter of integers, or one that is moved or changed as soon as it is made.
+    re.compile(
+        r"Parameter\((?:torch\.(?:tensor|arange|randint|randperm|\w+Tensor)\("
+        r"|[^\n]*\)(?:\.(?:to|cuda|double|half|bfloat16|view|reshape|clone|t|unsqueeze|mul|div)\(|[ ][*/][ ]))"
+    ),
+    # A method that is not called, and the attribute that another one sets.
+    re.compile(r"\.eval[ \t]*(?:$|[#=])", re.MULTILINE),
+    re.compile(r"\.backward[ \t]*(?:$|#)", re.MULTILINE),
+    re.compile(r"\.training\s*=\s*(?:True|False)"),
     # The head of a class: its `__call__` infers.
     re.compile(r"Pipeline(?=[\w\s,.]{0,200}\):)"),
 ]
@@ -47,6 +83,8 @@ _SAVES_OUTPUT = re.compile(
     r"[sS]igmoid|[tT]anh|[sS]oftmax|(?<!math)\.(?:exp|r?sqrt)\(|requires_grad|[dD]ropout\w*\([^\n)]*inplace|F\.relu\(|ReLU6?\(\)"
 )
 """What an in-place layer could spoil: a result that was saved, or a leaf."""
+_SECOND_NAME = re.compile(r"\b(?:identity|residual|shortcut|skip\w*|res|x0|x_in|orig\w*)[ \t]*=[ \t]*\w+[ \t]*\n")
+"""An input under a second name, which an in-place layer would overwrite as well."""
 
 _AUGMENTED = re.compile(r"=(?<=[-+*/@%&|^]=)(?!=)")
 _ITEM = re.compile(r"\](?=[ \t]*=[^=])")
@@ -66,6 +104,14 @@ _ENTRY = re.compile(
 )
 """The left side of an assignment to an entry of what is plainly a dict or a list, and an annotation."""
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
+
+_CUSTOM_FUNCTION = re.compile(r"class (\w+)\([\w.]*\bFunction\)")
+
+_FORWARD = re.compile(r"\n[ \t]+def forward\(")
+_NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
+_MAKES_LAYER = re.compile(
+    r"\b(?:nn\.)?(?:Parameter|Linear|Conv[123]d|ConvTranspose[123]d|Embedding|LSTM|GRU|\w+Norm\w*)\("
+)
 
 FRAMEWORKS = (
     b"torch",
@@ -111,7 +157,10 @@ def _places(text: str) -> Iterator[int]:
             yield match.start()
     yield from _aliases(text)
     yield from _edits(text)
-    if any(word.search(text) for word in _IN_PLACE) and _SAVES_OUTPUT.search(text):
+    yield from _made_in_forward(text)
+    yield from _past_apply(text)
+    spoilt = _SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)
+    if spoilt and any(word.search(text) for word in _IN_PLACE):
         for word in _IN_PLACE:
             for match in word.finditer(text):
                 yield match.start()
@@ -127,6 +176,21 @@ def _aliases(text: str) -> Iterator[int]:
             names.update(found.group(1) for found in (imported, assigned) if found)
     for name in sorted(names):
         for match in re.finditer(rf"{name}\b", text):
+            yield match.start()
+
+
+def _past_apply(text: str) -> Iterator[int]:
+    """The uses of the text's own custom functions that go past ``apply``, or give it a container."""
+    for name in {head.group(1) for head in _CUSTOM_FUNCTION.finditer(text)}:
+        for match in re.finditer(rf"\b(?<!class ){name}(?:(?:\.forward)?\(|\.apply\(\s*[\[({{])", text):
+            yield match.start()
+
+
+def _made_in_forward(text: str) -> Iterator[int]:
+    """The layers and parameters that a ``forward`` makes."""
+    for head in _FORWARD.finditer(text):
+        following = _NEXT_FUNCTION.search(text, head.end())
+        for match in _MAKES_LAYER.finditer(text, head.end(), following.start() if following else len(text)):
             yield match.start()
 
 

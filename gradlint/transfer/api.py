@@ -28,6 +28,8 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.facts import GradFlag
+from gradlint.facts.edits import OutWrite
+from gradlint.facts.leaves import GradRead
 from gradlint.torch_model import (
     copying_factories,
     factories,
@@ -47,7 +49,7 @@ from gradlint.torch_model import (
     untracked_views,
     views,
 )
-from gradlint.transfer import attributes, calls, contexts, contracted, gradients, inference, saving
+from gradlint.transfer import arrays, attributes, calls, contexts, contracted, gradients, inference, integers, saving
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -71,6 +73,10 @@ SCALARS = frozenset(
 )
 
 
+CONSTRUCTORS = frozenset(
+    f"torch.{name}" for name in "Tensor FloatTensor DoubleTensor HalfTensor IntTensor LongTensor BoolTensor".split()
+)
+"""Classes that make a tensor of numbers when they are called."""
 QUESTIONS = frozenset(
     f"torch.{name}"
     for name in "is_tensor is_storage is_complex is_floating_point is_conj is_neg numel is_nonzero".split()
@@ -90,6 +96,8 @@ def never_raises(atom: Atom) -> bool:
 def call(ip: Interpreter, site: Site, api: Api) -> Value:
     """Call ``api``."""
     name = api.name
+    if arrays.is_sink(name):
+        arrays.function(ip, site, name)
     if name in grad_contexts():
         return contexts.make(ip, site.event, name, site)
     handler = HANDLERS.get(name)
@@ -113,7 +121,7 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
     if ip.program.makes_module(name):
         return made_module(ip, site, "torch.nn.Module")
     if name.startswith("numpy.") or name.startswith("math."):
-        return ip.make(site.event, SCALAR, tensor.CUT, via=name)
+        return taken(ip, site, ip.make(site.event, SCALAR, tensor.CUT, via=name))
     if name.startswith("contextlib."):
         return ip.make(site.event, name, tensor.PLAIN)
     return calls.unknown(ip, site)
@@ -127,7 +135,9 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     if not calls.is_none(site.keywords.get("out", ip.world.none)):
         return written_out(ip, site, last)
     if name in copying_factories() or name in foreign_factories() or name in function_cuts():
-        return copied(ip, site, name)
+        return taken(ip, site, copied(ip, site, name))
+    if name in CONSTRUCTORS:
+        return constructed(ip, site)
     if name in factories():
         return factory(ip, site, name)
     if name in guarded_in_place():
@@ -142,7 +152,7 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     if last in nondifferentiable():
         return ip.make(site.event, TENSOR, tensor.PLAIN, via=last)
     if name == f"torch.{last}" and last in views() and site.args and last not in untracked_views():
-        return ip.part(site.event, site.args[0], ITERATOR if views()[last] == "multi" else TENSOR)
+        return several(ip, site) if views()[last] == "multi" else ip.part(site.event, site.args[0], TENSOR)
     if name == "torch.detach" and site.args:
         return ip.make(site.event, TENSOR, tensor.CUT, via="detach")
     if (
@@ -153,6 +163,31 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     if last[:1].isupper():
         return ip.make(site.event, name, tensor.PLAIN)
     return calls.unknown(ip, site)
+
+
+def constructed(ip: Interpreter, site: Site) -> Value:
+    """``torch.FloatTensor(data)``: a tensor given to it keeps its graph, those in a list do not (facts: RG09)."""
+    given = site.args[0] if len(site.args) == 1 else frozenset()
+    if given and all(ip.program.is_tensor(ip, atom) for atom in given):
+        return given
+    made = ip.make(site.event, TENSOR, tensor.PLAIN)
+    integers.constructed(ip, site, made)
+    return taken(ip, site, made)
+
+
+def taken(ip: Interpreter, site: Site, made: Value) -> Value:
+    """``made`` holds the numbers of what the arguments hold, and nothing of its graph."""
+    given = frozenset(atom for value in flatten(ip, site.args[:1]) for atom in value if isinstance(atom, Obj))
+    for atom in made - given:
+        ip.run.taken_from.setdefault(atom, set()).update(given)
+    return made
+
+
+def several(ip: Interpreter, site: Site) -> Value:
+    """Several views of a tensor: ``torch.chunk(x, 2)``."""
+    made = ip.part(site.event, site.args[0], ITERATOR)
+    ip.state.contents[next(iter(made))] = ip.part(site.event, site.args[0])
+    return made
 
 
 def flatten(ip: Interpreter, args: list[Value]) -> list[Value]:
@@ -188,8 +223,19 @@ def edited(ip: Interpreter, site: Site, op: str) -> Value:
 def written_out(ip: Interpreter, site: Site, op: str) -> Value:
     """A function with ``out=tensor`` writes that tensor and returns it."""
     target = site.keywords["out"]
+    tracked = "" if op in nondifferentiable() else first_tracked(ip, site)
+    ip.recorder.note(OutWrite(site.event.span, *ip.where(), ip.operand(site.ref(len(site.args), "out")), op, tracked))
     ip.edit(site.event, target, ip.operand(site.ref(len(site.args), "out")), f"{op}(out=...)", site.args)
     return target
+
+
+def first_tracked(ip: Interpreter, site: Site) -> str:
+    """How the source calls the first argument that requires grad for certain, or holds such a tensor."""
+    for ref, value in zip(site.event.args, flatten(ip, site.args), strict=False):
+        graph = ip.graph_of(value)
+        if graph and not graph & ~tensor.ATTACHED:
+            return ip.labels[ref] or "an argument"
+    return ""
 
 
 # -- making things -----------------------------------------------------------------------------------------
@@ -225,6 +271,8 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     if graph != tensor.PLAIN:
         inference.made(ip, site.event, "parameter", "nn.Parameter(...)", "the parameter", obj)
     ip.state.places[obj] = Place(graph)
+    if graph == tensor.LEAF and site.args:
+        integers.asked(ip, site.event, site.args[0], f"{ip.labels[site.func]}(...)")
     if graph != tensor.LEAF:
         ip.program.fixed_parameters.add(site.event)
     return frozenset((obj,))
@@ -235,8 +283,24 @@ def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
     obj = ip.world.obj(site.event, name, name=name.rpartition(".")[2])
     given = site.argument(0, "params")
     wanted(ip, given)
+    optimized(ip, site, given)
     ip.program.owners[obj] = owners(ip, given) if given is not None else frozenset()
     return frozenset((obj,))
+
+
+def optimized(ip: Interpreter, site: Site, given: Value | None) -> None:
+    """An optimizer is given a list; tensors in it that were computed are no leaves."""
+    for atom in given or ():
+        for item in ip.state.contents.get(atom, frozenset()):
+            graph = ip.state.place(item).graph if isinstance(item, Obj) and item.type in (TENSOR, RESULT) else 0
+            if graph & tensor.GRAPH and not graph & ~tensor.ATTACHED:
+                target = ip.describe(frozenset((item,)), named(ip, frozenset((item,))), site.event.span)
+                ip.recorder.note(GradRead(site.event.span, *ip.where(), target, True))
+
+
+def named(ip: Interpreter, value: Value) -> str:
+    """The variable that holds a value; empty if none does."""
+    return next((name for name, held in sorted(ip.state.env.items()) if value <= held and name.isidentifier()), "")
 
 
 def owners(ip: Interpreter, value: Value, depth: int = 0) -> Value:
@@ -258,7 +322,9 @@ def factory(ip: Interpreter, site: Site, name: str) -> Value:
     else:
         wanted = calls.truth(flag) if flag is not None else None
         graph = tensor.LEAF if wanted else tensor.PLAIN if wanted is False else tensor.ANY
-    return fresh(ip, site, name, graph)
+    made = fresh(ip, site, name, graph)
+    integers.made(ip, site, name, made, wanted=graph == tensor.LEAF)
+    return made
 
 
 def fresh(ip: Interpreter, site: Site, name: str, graph: int) -> Value:
@@ -285,8 +351,14 @@ def copied(ip: Interpreter, site: Site, name: str) -> Value:
         ip.state.places[obj] = Place(tensor.LEAF, flagged=frozenset((site.event.span,)), made=site.event.span, via=name)
         return frozenset((obj,))
     if value or value is None:
-        return fresh(ip, site, name, tensor.LEAF if value else tensor.ANY)
-    return ip.make(site.event, TENSOR, tensor.CUT, via=name) if computed else fresh(ip, site, name, tensor.PLAIN)
+        made = fresh(ip, site, name, tensor.LEAF if value else tensor.ANY)
+        integers.made(ip, site, name, made, wanted=value is True)
+        return made
+    if computed:
+        return ip.make(site.event, TENSOR, tensor.CUT, via=name)
+    made = fresh(ip, site, name, tensor.PLAIN)
+    integers.made(ip, site, name, made, wanted=False)
+    return made
 
 
 # -- builtins ----------------------------------------------------------------------------------------------
@@ -310,7 +382,8 @@ def builtin(ip: Interpreter, site: Site, name: str) -> Value:
 def collect(ip: Interpreter, site: Site, name: str) -> Value:
     """``list(items)``, ``tqdm(items)``: a new collection of the same items."""
     made = ip.make(site.event, CONTAINER if name.startswith("builtins.") else ITERATOR, tensor.PLAIN)
-    held = [attributes.items_of(ip, site.event, value) for value in site.args[:1]]
+    given = site.args[1:2] if name == "builtins.filter" else site.args[:1]
+    held = [attributes.items_of(ip, site.event, value) for value in given]
     if name in WHOLE:
         ip.program.consumed.update(*site.args[:1])
     ip.state.contents[next(iter(made))] = union(held) if held else frozenset()

@@ -31,11 +31,12 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
+from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods
-from gradlint.transfer import calls, contracted, gradients, inference
+from gradlint.transfer import calls, contracted, gradients, inference, integers
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -112,6 +113,8 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
             ip.run.grads_read.add(atom)
         gradients.read(ip, event.span, whole)
         ip.run.flags_read |= ip.state.place(atom).flagged
+        if ip.state.place(atom).graph & tensor.GRAPH and not ip.state.place(atom).graph & ~tensor.ATTACHED:
+            ip.recorder.note(GradRead(event.span, *ip.where(), ip.operand(ip.receivers.get(event.dst, -1))))
         return ip.make(event, GRAD, tensor.ANY, via="grad")
     if name == "data":
         made = ip.world.obj(event, TENSOR)
@@ -273,6 +276,8 @@ def written_over_torch(ip: Interpreter, e: Any, api: Api, attribute: str, value:
 def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: str, ref: ir.Ref) -> None:
     """``requires_grad`` of ``whole`` is set to ``value`` (None: not known)."""
     ip.recorder.note(GradFlag(event.span, *ip.where(), ip.operand(ref), value, form))
+    if value:
+        integers.asked(ip, event, whole, "requires_grad = True" if form == "attribute" else "requires_grad_()")
     for atom in whole:
         module = atom.owner if isinstance(atom, Obj) and atom.type == PARAMETER else atom
         if module is not None and (module is not atom or ip.program.is_module(atom)) and form != "attribute-of-module":

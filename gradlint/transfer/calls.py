@@ -32,7 +32,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, gradients, methods, misuse, saving
+from gradlint.transfer import api, contexts, gradients, methods, misuse, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
     )
     misspelt_method(ip, site)
     decorating(ip, site, callees)
+    rescaling.note(ip, site)
     if not all(api.never_raises(atom) for atom in callees):
         ip.raised(ip.state)
     known = [atom for atom in callees if not isinstance(atom, Sym)]
@@ -356,7 +357,9 @@ OPERATORS = {
 def binary(ip: Interpreter, event: Any, op: str, left: Value, right: Value) -> Value:
     """``left op right``."""
     if is_number(left) and is_number(right):
-        return ip.make(event, SCALAR, tensor.PLAIN, via=op)
+        made = ip.make(event, SCALAR, tensor.PLAIN, via=op)
+        ip.program.derives(ip, event, made, [left, right])
+        return made
     if op in ("+", "*") and any(isinstance(atom, Obj) and atom.type == CONTAINER for atom in left | right):
         made = ip.make(event, CONTAINER, tensor.PLAIN)
         ip.state.contents[next(iter(made))] = union(

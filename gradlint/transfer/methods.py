@@ -40,7 +40,7 @@ from gradlint.torch_model import (
     views,
 )
 from gradlint.torch_model.attributes import tensor_methods
-from gradlint.transfer import attributes, by_hand, calls, contracted, gradients, inference, saving
+from gradlint.transfer import arrays, attributes, by_hand, calls, contracted, gradients, inference, saving
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -267,6 +267,8 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         place = ip.state.place(receiver)
         ip.state.places[receiver] = place._replace(graph=tensor.CUT)
         return whole
+    if name in numpy_cuts():
+        arrays.method(ip, site, receiver_ref(ip, site))
     if name in scalar_cuts() or name in numpy_cuts():
         return ip.make(site.event, SCALAR, tensor.CUT, via=name)
     if name in factory_methods() or name in copying_factories():

@@ -10,19 +10,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gradlint.finding import Finding
-from gradlint.runtime.claims import decorators, graphs, modes, optimizers, saved, tensors
+from gradlint.runtime.claims import (
+    cuts,
+    decorators,
+    functions,
+    graphs,
+    leaves,
+    lifetime,
+    modes,
+    optimizers,
+    saved,
+    tensors,
+    training,
+    views,
+)
 from gradlint.runtime.claims.question import Answer, Claim, Question, not_reached, undecided
 from gradlint.runtime.recording import Recording, at
 from gradlint.runtime.sources import absolute
 from gradlint.runtime.verdict import Verdict, Verified
 
 CLAIMS: dict[str, Claim] = {
+    **cuts.CLAIMS,
     **decorators.CLAIMS,
+    **functions.CLAIMS,
     **graphs.CLAIMS,
+    **leaves.CLAIMS,
+    **lifetime.CLAIMS,
     **modes.CLAIMS,
     **optimizers.CLAIMS,
     **saved.CLAIMS,
     **tensors.CLAIMS,
+    **training.CLAIMS,
+    **views.CLAIMS,
 }
 """The claim of each rule, by code."""
 

@@ -1,4 +1,4 @@
-"""Claims about the optimizer's protocol (GRD501, GRD502)."""
+"""Claims about the optimizer's protocol (GRD501 to GRD510)."""
 
 from __future__ import annotations
 
@@ -61,5 +61,82 @@ def _added(row: Stale) -> str:
     return f"{counted(row.count, 'backward')} at {row.place} added to gradients of {parameters} used at {row.step}"
 
 
-CLAIMS: dict[str, Claim] = {"GRD501": never_cleared, "GRD502": cleared_too_early}
+def clipped_in_vain(question: Question) -> Answer:
+    """GRD504: gradients are clipped where that does not bound the step."""
+    error = question.raised()
+    if error:
+        return confirmed(f"raised `{error}`")
+    applied = question.evidence("applied here")
+    taken = sum(row.count for row in question.at(question.recording.steps, applied)) if applied is not None else 0
+    if question.level < 1:
+        return undecided(_NOT_WATCHED)
+    if "at every micro-batch" in question.finding.message and question.hits:
+        clipped = f"clipped {counted(question.hits, 'time')} for {counted(taken, 'step')}"
+        return confirmed(clipped) if question.hits > taken else refuted(clipped)
+    return undecided(f"{question.ran}; what clipping changes is not recorded")
+
+
+def not_unscaled(question: Question) -> Answer:
+    """GRD505: scaled gradients that are clipped or applied as they are."""
+    error = question.raised()
+    if error:
+        return confirmed(f"raised `{error}`")
+    if "is dropped" in question.finding.message and question.hits:
+        return confirmed(f"{question.ran}, each time for nothing")
+    return undecided(f"{question.ran}; what a scaler does to gradients is not recorded")
+
+
+def added_up(question: Question) -> Answer:
+    """GRD506: the losses of an accumulation are added up without being divided."""
+    if question.level < 1:
+        return undecided(_NOT_WATCHED)
+    backwards = sum(row.count for row in question.within(question.recording.backwards))
+    applied = question.evidence("applied here")
+    taken = sum(row.count for row in question.at(question.recording.steps, applied)) if applied is not None else 0
+    seen = f"{counted(backwards, 'backward')} for {counted(taken, 'step')}"
+    if not taken:
+        return undecided(f"{seen}: nothing was applied")
+    return confirmed(f"{seen}, each with the whole loss") if backwards > taken else refuted(seen)
+
+
+def stepped_too_early(question: Question) -> Answer:
+    """GRD503: a step before the backward of its iteration, and GRD508: one whose closure computes no gradients."""
+    error = question.raised()
+    if error:
+        return confirmed(f"raised `{error}`")
+    rows = question.at(question.recording.steps)
+    taken, empty = sum(row.count for row in rows), sum(row.empty for row in rows)
+    if empty:
+        return confirmed(f"{empty} of {counted(taken, 'step')} found no gradient at all")
+    if taken and question.finding.code == "GRD503":
+        return refuted(f"{counted(taken, 'step')}, all of which found gradients")
+    return undecided(f"{question.ran}; {counted(taken, 'step')} seen here")
+
+
+def forgets(question: Question) -> Answer:
+    """GRD509: an optimizer that is made in every iteration."""
+    times = question.hits or 0
+    if times > 1:
+        return confirmed(f"made {counted(times, 'time')}")
+    return undecided(f"{question.ran}; made once only")
+
+
+def kept(question: Question) -> Answer:
+    """GRD510: gradients that are filled with zeros."""
+    if question.hits:
+        return confirmed(f"{question.ran} and kept the tensors")
+    return undecided("it is not known whether this ran")
+
+
+CLAIMS: dict[str, Claim] = {
+    "GRD501": never_cleared,
+    "GRD502": cleared_too_early,
+    "GRD503": stepped_too_early,
+    "GRD504": clipped_in_vain,
+    "GRD505": not_unscaled,
+    "GRD506": added_up,
+    "GRD508": stepped_too_early,
+    "GRD509": forgets,
+    "GRD510": kept,
+}
 """The claim of each rule."""

@@ -1,0 +1,87 @@
+"""Calls of `torch.utils.checkpoint.checkpoint` that run the reentrant variant, and what it does not do.
+
+That is the variant with ``use_reentrant=True``, and the one that is taken where the argument is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.values import CONTAINER, TENSOR, Api, Literal, Obj
+from gradlint.facts.functions import CheckpointCall
+from gradlint.ir import events as ir
+from gradlint.project import demands
+
+if TYPE_CHECKING:
+    from gradlint.facts import Backward
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+    from gradlint.project.uses import Tracer
+
+CHECKPOINT = "torch.utils.checkpoint.checkpoint"
+OWN = frozenset({"use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"})
+"""Keywords that `checkpoint` takes itself."""
+
+
+def checkpoints(program: Program, tracer: Tracer, run: Run, backwards: list[Backward]) -> Iterator[CheckpointCall]:
+    """The reentrant checkpoints of one body that fail, or that cut the graph."""
+    for event in calls_in(run.body):
+        value = run.temps[event.func] if event.func >= 0 else frozenset()
+        if not any(isinstance(atom, Api) and atom.name == CHECKPOINT for atom in value) or not is_reentrant(run, event):
+            continue
+        explicit = any(name == "use_reentrant" for name, _ in event.keywords)
+        foreign = [name for name, _ in event.keywords if name is not None and name not in OWN]
+        name = run.labels[event.args[0]] if event.args else ""
+        if foreign:
+            yield CheckpointCall(event.span, "keyword", name, foreign[0], explicit)
+            continue
+        walked = asked_for(run, event, backwards)
+        if walked is not None:
+            yield CheckpointCall(event.span, "inputs", name, walked.how, explicit, walked.span)
+        elif is_untracked(run, event) and not tracer.modes(run.body, event) & grad_mode.NO_GRAPH:
+            yield CheckpointCall(event.span, "untracked", name, run.labels[event.args[1]], explicit)
+
+
+def calls_in(body: Body) -> Iterator[ir.Call]:
+    """The calls of one body."""
+    for block in body.graph.blocks:
+        for event in block.events:
+            if isinstance(event, ir.Call):
+                yield event
+
+
+def is_reentrant(run: Run, event: ir.Call) -> bool:
+    """Whether the reentrant variant runs for certain."""
+    if event.starred or any(name is None for name, _ in event.keywords):
+        return False
+    given = [run.temps[ref] for name, ref in event.keywords if name == "use_reentrant"]
+    return not given or all(isinstance(atom, Literal) and atom.value is True for atom in given[0])
+
+
+def asked_for(run: Run, event: ir.Call, backwards: list[Backward]) -> Backward | None:
+    """The backward pass through a checkpoint that asks for the gradients of some inputs only."""
+    made = frozenset(atom for atom in run.temps[event.dst] if isinstance(atom, Obj))
+    for backward in backwards:
+        partial = made and (backward.how == "grad" or backward.inputs) and event.span < backward.span
+        if partial and made <= demands.ancestors(run, frozenset(backward.target.atoms)):
+            return backward
+    return None
+
+
+def is_untracked(run: Run, event: ir.Call) -> bool:
+    """Whether no argument of the function that is run requires grad for certain, and one of them is a tensor."""
+    tensors = 0
+    for ref in event.args[1:]:
+        for atom in run.temps[ref] if ref >= 0 else frozenset():
+            place = run.places.get(atom)
+            if isinstance(atom, Literal):
+                continue
+            if not isinstance(atom, Obj) or atom.type == CONTAINER or place is None or not place.graph:
+                return False
+            if place.graph & ~tensor.NO_GRAPH:
+                return False
+            tensors += atom.type == TENSOR
+    return tensors > 0

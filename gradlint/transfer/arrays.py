@@ -1,0 +1,97 @@
+"""Tensors that are given to numpy, which takes none that requires grad while gradients are on (facts: RG13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradlint.domains import tensor
+from gradlint.domains.values import CONTAINER, RESULT, SCALAR, TENSOR, Literal, Obj
+from gradlint.facts.leaves import ArrayUse
+from gradlint.ir import events as ir
+from gradlint.transfer import calls
+
+if TYPE_CHECKING:
+    from gradlint.domains.values import Value
+    from gradlint.transfer.calls import Site
+    from gradlint.transfer.interpreter import Interpreter
+
+TAKES = frozenset(
+    """argwhere nonzero real shape ndim size squeeze isscalar iterable info printoptions diag_indices_from
+    tril_indices_from triu_indices_from array_split split hsplit vsplit str_ float16 float32 float64 float_ double int8
+    int16 int32 int64 uint8 bool_ int_ dtype arange zeros ones empty full save savez savez_compressed""".split()
+)
+"""Functions of numpy that do not make an array of their first argument, or are given something else first."""
+PLOTS = frozenset(
+    f"matplotlib.pyplot.{name}"
+    for name in "plot imshow matshow scatter hist bar errorbar fill_between semilogx semilogy loglog contour contourf "
+    "pcolormesh imsave".split()
+)
+SAVES = frozenset({"torchaudio.save", "soundfile.write", "scipy.io.wavfile.write", "numpy.save"})
+"""Functions whose first argument is the file."""
+SINKS = ("numpy.", "scipy.", "sklearn.metrics.")
+
+
+def method(ip: Interpreter, site: Site, receiver: ir.Ref) -> None:
+    """``tensor.numpy()``."""
+    forced = site.argument(0, "force")
+    if forced is None or calls.truth(forced) is False:
+        _note(ip, site, receiver, own=True)
+
+
+def function(ip: Interpreter, site: Site, name: str) -> None:
+    """A function that makes arrays of what it is given."""
+    last = name.rpartition(".")[2]
+    first = 1 if name in SAVES else 0
+    if name in PLOTS:
+        for ref in site.event.args:
+            _note(ip, site, ref)
+    elif name in SAVES or (name.startswith(SINKS) and last not in TAKES and last[:1].islower()):
+        refs = site.event.args[first : first + 1] if len(site.event.args) == len(site.args) else ()
+        for ref in refs:
+            _note(ip, site, ref)
+
+
+def is_sink(name: str) -> bool:
+    """Whether a function may make arrays of what it is given."""
+    return name.startswith(SINKS) or name in PLOTS or name in SAVES
+
+
+def _note(ip: Interpreter, site: Site, ref: ir.Ref, *, own: bool = False) -> None:
+    modes = ip.modes()
+    value = ip.value(ref)
+    if not modes.records or ip.graph_of(value) & ~tensor.ATTACHED or not value:
+        return
+    operand = ip.operand(ref)
+    label = ip.labels[site.func] if site.func >= 0 else ""
+    inside = any(isinstance(atom, Obj) and atom.type == CONTAINER for atom in value)
+    if not _is_tensor(ip, value):
+        return
+    ip.recorder.note(ArrayUse(site.event.span, *ip.where(), operand, label, own, inside, not _is_part(ip, value)))
+
+
+def _is_tensor(ip: Interpreter, value: Value) -> bool:
+    """Whether all atoms are tensors or hold some, rather than numbers."""
+    return not any(isinstance(atom, Literal) or (isinstance(atom, Obj) and atom.type == SCALAR) for atom in value)
+
+
+def _is_part(ip: Interpreter, value: Value) -> bool:
+    """Whether the value is, as far as is known, one of several things that a call returned."""
+    pending, seen = list(value), set(value)
+    while pending:
+        atom = pending.pop()
+        if isinstance(atom, Obj) and atom.type == CONTAINER:
+            new = set(ip.state.contents.get(atom, ())) - seen
+            seen |= new
+            pending.extend(new)
+        if not isinstance(atom, Obj) or atom.type not in (TENSOR, RESULT):
+            continue
+        event = atom.event
+        if isinstance(event, (ir.Unpack, ir.Attr)) or (
+            isinstance(event, ir.Item) and calls.number(ip.value(event.key))
+        ):
+            return True
+        if ip.state.place(atom).roots:
+            new = ip.run.origins.get(atom, set()) - seen
+            seen |= new
+            pending.extend(new)
+    return False

@@ -1,0 +1,123 @@
+"""A gradient is used that nothing has filled, or is set to a number.
+
+## Why this is wrong
+
+`.grad` of a leaf is `None` until a backward has reached it, and again after `zero_grad()`. Whatever is done to it
+before raises `AttributeError: 'NoneType' object has no attribute 'zero_'`: the first iteration of a loop that begins by
+clearing is the usual place. `w.grad = 0` is no way to clear either: torch takes a tensor or `None`, and raises
+`TypeError`.
+
+## Examples
+
+```python
+import torch
+
+
+def descend(lr):
+    w = torch.zeros(3, requires_grad=True)
+    for _ in range(10):
+        w.grad.zero_()  # error
+        (w - 1).pow(2).sum().backward()
+        with torch.no_grad():
+            w -= lr * w.grad
+    return w
+```
+
+```python
+import torch
+
+
+def clear():
+    w = torch.zeros(3, requires_grad=True)
+    (w - 1).pow(2).sum().backward()
+    w.grad = 0  # error
+```
+
+## Use instead
+
+```python
+import torch
+
+
+def descend(lr):
+    w = torch.zeros(3, requires_grad=True)
+    for _ in range(10):
+        (w - 1).pow(2).sum().backward()
+        with torch.no_grad():
+            w -= lr * w.grad
+        w.grad = None
+    return w
+```
+
+## Known limits
+
+Reported only for leaves and layers that the function itself makes, and only where the first use surely comes before
+any backward. Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
+silent:
+
+```python
+import torch
+
+
+def guarded():
+    w = torch.zeros(3, requires_grad=True)
+    for _ in range(3):
+        if w.grad is not None:
+            w.grad.zero_()
+        w.sum().backward()
+    return w.grad
+```
+
+## Fix safety
+
+For `w.grad = 0` the fix writes `w.grad = None`. Before a statement that clears, it puts `if w.grad is not None:`; other
+uses get none, for what should happen without a gradient is not known. The failing statement becomes one that does
+nothing: it is unsafe and never applied unasked.
+
+## Runtime check
+
+```python
+# raises: AttributeError "zero_"
+descend(0.1)
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.finding import Certainty, Fix, Safety, Severity
+from gradlint.fix import leaves
+from gradlint.rule import Draft, Rule
+
+if TYPE_CHECKING:
+    from gradlint.facts import Facts
+    from gradlint.facts.leaves import MissingGradient
+    from gradlint.fix import Source
+
+
+class GradMayBeNone(Rule):
+    """A gradient that is not there."""
+
+    code = "GRD219"
+    name = "grad-may-be-none"
+    since = "NEXT"
+    severity = Severity.WARNING
+    certainty = Certainty.LIKELY
+    message = "`{written}`: `{name}.grad` is None here, for no backward has filled it"
+    help = "use it after a backward, or ask whether it is None"
+
+    def check(self, facts: Facts) -> Iterator[Draft]:
+        """Report uses of gradients before any backward, and gradients set to what is no tensor."""
+        for fact in facts.missing_gradients:
+            number = fact.form == "number"
+            message = "`{written}` raises: a gradient is a tensor or None" if number else None
+            help_ = "set it to None" if number else None
+            yield self.finding(
+                fact.span, fact.because, fact=fact, message=message, help=help_, written=fact.written, name=fact.name
+            )
+
+    def fix(self, fact: MissingGradient, source: Source) -> Fix:
+        """Ask first, or clear by None."""
+        return Fix(Safety.UNSAFE, "ask whether there is a gradient", leaves.asked(source, fact))

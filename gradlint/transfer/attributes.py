@@ -142,7 +142,7 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
         return ip.part(event, whole)
     if name in known_methods():
         return frozenset((ip.world.method(atom, name),))
-    if name in tensor_properties():
+    if name in tensor_properties() or ip.state.place(atom).via == "forward":  # a module may return an object of several
         return ip.part(event, whole)
     # No tensor has such an attribute: somebody put something there.
     if isinstance(atom, Sym):

@@ -28,7 +28,7 @@ _MANY_FILES = 40
 _MANY_BYTES = 1_000_000
 _BATCH_FILES = 20
 _BATCH_BYTES = 200_000
-MOST_ROUNDS = 4
+MOST_ROUNDS = 6
 """How often files are checked again. Who calls what in which mode is known from the first; what a function does to its
 arguments comes one call further in each round. Ways of more calls through as many files are rare, and what is not known
 is not reported.

@@ -120,6 +120,9 @@ def legal(w):
     h.sum().backward()
 ```
 
+Where a constructor puts one of several methods in the place of `forward`, none of them is reported unless a backward
+follows in it: the others may be there to train.
+
 Edits through `.data`, numpy or a storage are not counted by torch either: no error, wrong gradients. Another rule
 reports them.
 

@@ -126,6 +126,7 @@ class Learner:
         self.optimizer.step()
 ```
 
+Two players whose work a third module judges are on one side: what a backward for both leaves is not reported.
 Which parameters an optimizer owns is known only where it is built from them within sight.
 
 ## Fix safety

@@ -204,3 +204,16 @@ def test_files_that_call_each_other_settle() -> None:
     two = HEAD + "from one import f\ndef g(n, loss):\n    f(n - 1, loss)\n    loss.backward()\n"
     found = linked({"one.py": one, "two.py": two})
     assert facts_of(found["one.py"], "f").backwards
+
+
+def test_what_gives_weights_their_first_values_without_gradients_wants_nothing() -> None:
+    text = """
+from .base import Base
+from .initial import normal_
+class Net(Base):
+    @torch.no_grad()
+    def NAME(self, module):
+        normal_(module.weight)
+"""
+    assert not told(HEAD + text.replace("NAME", "_init_weights"))[0].wants
+    assert told(HEAD + text.replace("NAME", "scale"))[0].wants

@@ -144,8 +144,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     """A call in the function of something that is, or may be, code of the project.
 
     ``callee`` is an id, a dotted name, or ``?.name`` for a method ``name`` of something unknown. ``uses`` is what
-    becomes of the result: kinds of `gradlint.project.uses`. ``matters``: the caller trains or evaluates, so that it
-    should be known what the callee does even if that says nothing of gradients.
+    becomes of the result: kinds of `gradlint.project.uses`, and words of `gradlint.project.parts`. ``matters``: the
+    caller trains or evaluates, so that it should be known what the callee does even if that says nothing of gradients.
     """
 
     callee: str
@@ -163,7 +163,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     ``parameter_uses`` what becomes of each parameter, ``graphed`` what forwards it runs (both only of functions that
     were asked for, see `View.asked`), ``callbacks`` the modes in which it calls a parameter; ``returns`` what each
     ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all. ``solved`` False: its code was not
-    looked at, and only its parameters are known.
+    looked at, and only its parameters are known. ``undecided``: a finding hangs on what its callers make of the result.
     """
 
     qualname: str
@@ -184,6 +184,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     parameter_uses: dict[str, tuple[tuple[str, str, bool], ...]] = {}
     callbacks: tuple[tuple[str, int], ...] = ()
     calls: tuple[Call, ...] = ()
+    undecided: bool = False
 
 
 DECIDING = ("__init__", "forward")
@@ -247,7 +248,8 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     are by qualified name of this file, and so are ``overrides``: the ids of the functions that replace a method in
     classes of other files. ``asked`` are the functions of this file, by qualified name, that code of other files calls
     to which it matters what they do: they are to be solved whatever they say of gradients, and told of in full
-    (`Function.graphed`, `Function.parameter_uses`).
+    (`Function.graphed`, `Function.parameter_uses`). ``deciding`` are those of them that call one that is undecided: of
+    them it matters what becomes of the result of every call.
     """
 
     aliases: dict[str, str] = {}
@@ -257,6 +259,7 @@ class View(msgspec.Struct, frozen=True, array_like=True):
     overrides: dict[str, tuple[str, ...]] = {}
     asked: frozenset[str] = frozenset()
     values: dict[str, tuple[Thing, ...]] = {}
+    deciding: frozenset[str] = frozenset()
 
 
 EMPTY = View()

@@ -61,11 +61,13 @@ class Names(Classes):
 
     def __init__(self, interfaces: Mapping[str, Interface]) -> None:
         super().__init__(interfaces)
+        self._interfaces = interfaces
         self._said: dict[tuple[str, str], tuple[str, ...]] = {}
         self._annotated: dict[tuple[str, str], tuple[str, ...]] = {}
         self._meant: dict[tuple[str, str], list[Meant]] = {}
         self._owners: dict[str, list[str]] | None = None
-        self._by_name: dict[str, tuple[str, ...]] = {}
+        self._by_name: dict[str, tuple[str, ...] | None] = {}
+        self._classes_named: dict[str, frozenset[str]] = {}
 
     def resolve(self, path: str, dotted: str) -> str | None:
         """Return the id that ``dotted`` stands for as said in the file ``path``; ids stand for themselves.
@@ -130,7 +132,7 @@ class Names(Classes):
         out if others replace it.
         """
         if call.callee.startswith(UNKNOWN):
-            return tuple((each, False) for each in self._called(call.callee.removeprefix(UNKNOWN)))
+            return tuple((each, False) for each in self._called(path, call.callee.removeprefix(UNKNOWN)))
         key = (path, call.callee)
         if key not in self._meant:
             found = [self._function_meant(path, call.callee, each) for each in self.stands_for(path, call.callee)]
@@ -162,16 +164,34 @@ class Names(Classes):
     def _concrete(self, functions: Iterable[str]) -> list[str]:
         return [each for each in functions if not (self._lookup.functions[each].abstract and self.overrides(each))]
 
-    def _called(self, name: str) -> tuple[str, ...]:
-        """Return the methods of a name, if that is enough to tell who is meant by it."""
+    def _called(self, path: str, name: str) -> tuple[str, ...]:
+        """Return the methods of a name, if that is enough to tell who is meant by it in the file ``path``.
+
+        Of too many classes that have one, those are meant that the file names itself.
+        """
         if name.startswith("__") or name in EVERYWHERE:
             return ()
         if name not in self._by_name:
-            owners = self._owning(name)
-            methods = [self._lookup.own_method(owner, name) for owner in owners]
-            few = len(self._families(owners)) <= MOST_FAMILIES
-            self._by_name[name] = tuple(sorted(self._concrete({each for each in methods if each}))) if few else ()
-        return self._by_name[name]
+            self._by_name[name] = self._few(self._owning(name), name)
+        if self._by_name[name] is None:
+            named = self._named_in(path)
+            return self._few([owner for owner in self._owning(name) if owner in named], name) or ()
+        return self._by_name[name] or ()
+
+    def _few(self, owners: list[str], name: str) -> tuple[str, ...] | None:
+        """Return what a method is in the classes ``owners``; None if they are too many to tell who is meant."""
+        if len(self._families(owners)) > MOST_FAMILIES:
+            return None
+        methods = (self._lookup.own_method(owner, name) for owner in owners)
+        return tuple(sorted(self._concrete({each for each in methods if each})))
+
+    def _named_in(self, path: str) -> frozenset[str]:
+        """Return the classes that the names of a file stand for."""
+        if path not in self._classes_named:
+            names = self._interfaces[path].names if path in self._interfaces else ()
+            found = (each for name in names for each in self._lookup.read(path, name, self.method))
+            self._classes_named[path] = frozenset(found) & self._lookup.classes.keys()
+        return self._classes_named[path]
 
     def _owning(self, name: str) -> list[str]:
         """Return the classes that themselves have a method."""

@@ -153,6 +153,7 @@ class Shared:
                 graphed=tuple(replace(one, module=settled(one.module)) for one in function.graphed),
                 parameter_uses={name: uses for name, uses in function.parameter_uses.items() if uses},
                 calls=(),
+                undecided=False,
             )
         return self._functions[identity]
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import MOST_ATOMS
-from gradlint.linking import callers, worth
+from gradlint.linking import callers, turns, worth
 from gradlint.linking.call_graph import CallGraph
 from gradlint.linking.interface import DECIDING, Caller, Interface, Made, Named, Thing, View
 from gradlint.linking.lookup import path_of
@@ -30,11 +30,21 @@ def views(
     ``before`` is what files were told last time. A function that was asked for then, or told who calls it, still is:
     what is known of it comes from that, and would come and go for ever.
     """
+    return views_and_leads(interfaces, names, before)[0]
+
+
+def views_and_leads(
+    interfaces: Mapping[str, Interface], names: Names, before: Mapping[str, View]
+) -> tuple[dict[str, View], dict[str, set[str]]]:
+    """Return what each file is told (see `views`), and by path the files that it leads to (see `turns.leads`)."""
     shared = Shared(names, interfaces)
     once = (name for view in before.values() for name in (*view.callers, *view.asked))
     graph = callers.linked(names, interfaces, once)
     called = callers.told(graph, concerned(graph, before))
     asked = in_demand(graph, before)
+    decide = deciding(graph, before)
+    for path, deciders in decide.items():
+        asked.setdefault(path, set()).update(deciders)
     for path, qualname in doubted(names, interfaces):
         asked.setdefault(path, set()).add(qualname)
     found: dict[str, dict[str, tuple[Caller, ...]]] = {path: {} for path in interfaces}
@@ -42,14 +52,21 @@ def views(
         path, _, qualname = name.rpartition(":")
         if worth.callers_tell(graph.functions[name], known):
             found[path][qualname] = known
-    return {
-        path: view(shared, interface, found[path], frozenset(asked.get(path, ())))
+    told = {
+        path: view(shared, interface, found[path], frozenset(asked.get(path, ())), frozenset(decide.get(path, ())))
         for path, interface in sorted(interfaces.items())
     }
+    return told, turns.leads(graph, told)
 
 
-def view(shared: Shared, interface: Interface, called: dict[str, tuple[Caller, ...]], asked: frozenset[str]) -> View:
-    """What one file is told; ``called`` and ``asked`` are the parts that are about its own functions."""
+def view(
+    shared: Shared,
+    interface: Interface,
+    called: dict[str, tuple[Caller, ...]],
+    asked: frozenset[str],
+    decide: frozenset[str],
+) -> View:
+    """What one file is told; ``called``, ``asked`` and ``decide`` are the parts that are about its own functions."""
     path = interface.path
     named, values = meanings(shared, interface)
     replaced = dict(overrides(shared, interface))
@@ -66,6 +83,7 @@ def view(shared: Shared, interface: Interface, called: dict[str, tuple[Caller, .
         replaced,
         asked,
         values,
+        decide,
     )
 
 
@@ -101,6 +119,21 @@ def in_demand(graph: CallGraph, before: Mapping[str, View]) -> dict[str, set[str
     for edge in graph.edges:
         path, _, qualname = edge.callee.rpartition(":")
         if edge.call.matters and edge.sure and path_of(edge.caller) != path:
+            found.setdefault(path, set()).add(qualname)
+    return found
+
+
+def deciding(graph: CallGraph, before: Mapping[str, View]) -> dict[str, set[str]]:
+    """By file, the functions that call one that is undecided, and those that call them: what becomes of its result is
+    theirs to say.
+    """
+    found = {path: set(view.deciding) for path, view in before.items() if view.deciding}
+    reached = {name for name, function in graph.functions.items() if function.undecided}
+    for _ in range(MOST_HOPS):
+        reached |= {edge.caller for name in reached for edge in graph.incoming[name] if edge.sure}
+    for name in reached:
+        path, _, qualname = name.rpartition(":")
+        if qualname and not graph.functions[name].undecided:
             found.setdefault(path, set()).add(qualname)
     return found
 

@@ -120,7 +120,11 @@ def callers_tell(function: Function, callers: Iterable[Caller]) -> bool:
     """
     used = any(not isinstance(thing, Constant) for things in function.returns for thing in things)
     return any(
-        caller.modes & grad_mode.NO_GRAPH
-        or (function.judged and (caller.sure or (used and caller.uses - HANDED_ON - {PASSED})))
+        caller.modes & grad_mode.NO_GRAPH or (function.judged and (caller.sure or (used and is_used(caller))))
         for caller in callers
     )
+
+
+def is_used(caller: Caller) -> bool:
+    """Whether a caller does more with the result than to hand it on; which part of it is another question."""
+    return any(" " not in use for use in caller.uses - HANDED_ON - {PASSED})

@@ -15,7 +15,7 @@ from gradlint.domains import tensor
 from gradlint.domains.values import GRAD, PARAMETER, Api, Obj, Sym, Value
 from gradlint.facts.edits import SharedEdit
 from gradlint.ir import events as ir
-from gradlint.project.definitions import ENTERED, Definitions, changes
+from gradlint.project.definitions import ENTERED, Definitions, written
 from gradlint.torch_model import in_place_methods, views
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def following(definitions: Definitions, event: ir.Event, kept: frozenset[str]) -
         block, position = pending.pop()
         for found in block.events[position:]:
             yield found
-            if any(name in kept for name, _ in changes(found)):
+            if not kept.isdisjoint(written(found)):
                 break
         else:
             fresh = set(block.successors) - seen

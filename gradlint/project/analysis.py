@@ -39,6 +39,7 @@ from gradlint.project import (
     eval_mode,
     freezes,
     generators,
+    hooks,
     inference,
     inverted,
     leaks,
@@ -62,6 +63,7 @@ from gradlint.project.flags import refused
 from gradlint.project.function_calls import function_calls, inner_backwards
 from gradlint.project.handed import handing_over
 from gradlint.project.hidden import hidden
+from gradlint.project.inference_only import is_chosen_forward
 from gradlint.project.leaf_uses import Leaves
 from gradlint.project.lost_leaves import lost_leaves
 from gradlint.project.lost_parameters import lost_parameters
@@ -75,7 +77,7 @@ from gradlint.project.running import running_graphs
 from gradlint.project.summaries import Run
 from gradlint.project.telling import Locate
 from gradlint.project.uncleared import loops_around_steps, uncleared
-from gradlint.project.uses import OFF, Tracer
+from gradlint.project.uses import KEPT, OFF, Tracer
 from gradlint.project.view_edits import hidden_edits, late_backwards, view_edits
 from gradlint.project.wiped import wiped
 from gradlint.torch_model import roles
@@ -172,8 +174,10 @@ def wanted(module: Body, asked: Collection[str] = ()) -> Iterator[Body]:
     """
     every = list(bodies(module))
     found = {module}
+    calling = {*hooks.calling(module)}
     for body in every:
-        inner: Body | None = body if body.relevant or purpose.is_telling(body) or body.qualname in asked else None
+        telling = body.relevant or purpose.is_telling(body) or body in calling
+        inner: Body | None = body if telling or body.qualname in asked else None
         while inner is not None and inner not in found:
             found.add(inner)
             inner = inner.parent
@@ -219,7 +223,7 @@ def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
             for backward in following:
                 reached |= demands.ancestors(run, backward.target.atoms)
             edit = replace(edit, saved=tuple(saved for saved in edit.saved if saved.result in reached))
-        if edit.saved and not following and is_inference(run.body):
+        if edit.saved and not following and (is_inference(run.body) or is_chosen_forward(program, run.body)):
             edit = replace(edit, saved=())
         if edit.saved:
             kept = (saved for saved in edit.saved if program.keeps(saved.keeper))
@@ -230,7 +234,8 @@ def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
 def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
     """Whether the result of the operation that saved is read, but off the graph by every use: ``f(x).shape``.
 
-    What an operation in place returns is not all that it leaves behind.
+    A container of the function itself hides none of the uses. What an operation in place returns is not all that it
+    leaves behind.
     """
     definitions = tracer.definitions(body)
     call = definitions.calls.get(saved.span)
@@ -238,7 +243,9 @@ def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
         return False
     if saved.op.endswith("_") or any(name == "inplace" for name, _ in call.keywords):
         return False
-    return all(use.kind == OFF for use in tracer.trace(("ref", body, call.dst)).uses)
+    uses = tracer.trace(("ref", body, call.dst)).uses
+    kept = {use for use in uses if use.kind == KEPT and use.holder is not None and use.holder[0] == "def"}
+    return all(use.kind == OFF or use in kept for use in uses) and len(kept) < max(len(uses), 1)
 
 
 def is_inference(body: Body | None) -> bool:

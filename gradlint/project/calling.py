@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradlint.domains import grad_mode
 from gradlint.domains.values import Fn
 from gradlint.ir import events as ir
-from gradlint.project import contracts, purpose
+from gradlint.project import contracts, parts, purpose
 from gradlint.project.entries import called_on, callers_elsewhere, first_entry
-from gradlint.project.uses import RETURNED, STORED, WALKED, YIELDED, class_around
+from gradlint.project.uses import OFF, RETURNED, STORED, WALKED, YIELDED, class_around
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ class Calling:
         """Whether somebody goes backward from what ``body`` returns, or hands it on as a forward or a loss does."""
         return self._walked(body, set())
 
+    def looked_at(self, body: Body, part: int | None) -> bool:
+        """Whether somebody is known to call ``body``, all of them look at what it returns off the graph, and nobody
+        goes backward from it or keeps it. ``part``: the index of what is asked about, if it returns a tuple.
+        """
+        guesses = [caller.uses for caller in callers_elsewhere(self.program, body) if not caller.sure]
+        if any(WALKED in parts.about(words, part) for words in guesses):
+            return False
+        uses = [parts.about(words, part) for words in self._uses(body, set())]
+        return bool(uses) and all(OFF in one and not one & {WALKED, STORED, YIELDED} for one in uses)
+
     def called_on(self, body: Body) -> bool:
         """Whether code that runs when the file does calls ``body``, and nothing in between turns gradients off."""
         return self._called_on(body, set()) or bool(called_on(self.program, body))
@@ -82,6 +92,17 @@ class Calling:
             if result.of(RETURNED, YIELDED, STORED) and caller not in seen and self._walked(caller, seen):
                 return True
         return False
+
+    def _uses(self, body: Body, seen: set[Body]) -> Iterator[frozenset[str]]:
+        """What each caller makes of what ``body`` returns, and the callers of those in the file that return it too."""
+        seen.add(body)
+        yield from (caller.uses for caller in callers_elsewhere(self.program, body) if caller.sure)
+        for called in self.of(body):
+            caller, result = purpose.owner(called.caller), self._result(called)
+            if result.of(RETURNED) and is_differentiable(caller):
+                yield frozenset((WALKED,))
+            further = [*self._uses(caller, seen)] if result.of(RETURNED) and caller not in seen else []
+            yield parts.told(self.tracer, called.caller, called.call).union(*further)
 
     def _result(self, called: Called) -> Trace:
         return self.tracer.trace(("ref", called.caller, called.call.dst))

@@ -10,7 +10,6 @@ from gradlint.ir.cfg import Block, Body
 
 Definition: TypeAlias = "ir.Store | None"
 """An assignment; None stands for the value that a name has when the body is entered."""
-Reaching: TypeAlias = "dict[str, frozenset[Definition]]"
 ENTERED: frozenset[Definition] = frozenset((None,))
 
 INPUTS: dict[type[ir.Event], Callable[[Any], tuple[ir.Ref | None, ...]]] = {
@@ -55,6 +54,7 @@ class Definitions:
         self._seen: dict[ir.Load, frozenset[Definition]] = {}
         self._loads: dict[ir.Store, list[ir.Load]] = {}
         self._entry_loads: dict[str, list[ir.Load]] = {}
+        self._loaded: set[str] = set()
         self._solved = False
         self.stores: dict[str, list[ir.Store]] = {}
         self.calls: dict[ir.Span, ir.Call] = {}
@@ -82,17 +82,23 @@ class Definitions:
         self._solve()
         return self._entry_loads
 
+    def entering(self, name: str) -> list[ir.Load]:
+        """The reads that may see what ``name`` was when the body was entered."""
+        return self.entry_loads.get(name, []) if name in self._loaded else []
+
     def _enter(self, block: Block, event: ir.Event) -> None:
         self.blocks[event] = block
-        inputs = INPUTS.get(type(event))
-        if inputs is not None:
-            for ref in dict.fromkeys(inputs(event)):
+        kind = type(event)
+        if kind in INPUTS:
+            for ref in {*INPUTS[kind](event)}:
                 if ref is not None and ref >= 0:
                     self.readers.setdefault(ref, []).append(event)
         dst = getattr(event, "dst", None)
         if dst is not None:
             self.makers[dst] = event
-        if isinstance(event, ir.Store):
+        if isinstance(event, ir.Load):
+            self._loaded.add(event.name)
+        elif isinstance(event, ir.Store):
             self.stores.setdefault(event.name, []).append(event)
         elif isinstance(event, ir.Call):
             self.calls.setdefault(event.span, event)
@@ -107,66 +113,107 @@ class Definitions:
             return
         self._solved = True
         blocks = self.body.graph.blocks
-        before: list[Reaching | None] = [None] * len(blocks)
-        before[0] = {}
+        numbers = Numbers(blocks)
+        before: list[int | None] = [None] * len(blocks)
+        before[0] = numbers.entered
         pending = [0]
         while pending:
             index = pending.pop()
-            state = before[index]
-            assert state is not None
-            after = dict(state)
-            raised = dict(state)
-            for event in blocks[index].events:
-                for name, found in changes(event):
-                    after[name] = found
-                    raised[name] = raised.get(name, ENTERED) | found
-            targets = [(successor, after) for successor in blocks[index].successors]
+            state = before[index] or 0
+            kept, written, raised = numbers.effects[index]
+            targets = [(successor, state & kept | written) for successor in blocks[index].successors]
             pad = blocks[index].pad
             if pad is not None:
-                targets.append((pad, raised))
+                targets.append((pad, state | raised))
             for target, arriving in targets:
-                joined = joined_with(before[target], arriving)
-                if joined is not None:
+                known = before[target]
+                joined = arriving if known is None else known | arriving
+                if joined != known:
                     before[target] = joined
                     pending.append(target)
         for block, known in zip(blocks, before, strict=True):
-            self._read(block, dict(known) if known is not None else {})
+            self._read(block, numbers, numbers.entered if known is None else known)
 
-    def _read(self, block: Block, state: Reaching) -> None:
+    def _read(self, block: Block, numbers: Numbers, state: int) -> None:
         for event in block.events:
             if isinstance(event, ir.Load):
-                seen = self._seen[event] = state.get(event.name, ENTERED)
+                seen = self._seen[event] = numbers.of(event.name, state)
                 for definition in seen:
                     if definition is None:
                         self._entry_loads.setdefault(event.name, []).append(event)
                     else:
                         self._loads.setdefault(definition, []).append(event)
-            for name, found in changes(event):
-                state[name] = found
+            for name, written in numbers.changes(event):
+                state = state & ~numbers.every[name] | written
 
     def loops(self, event: ir.Event) -> tuple[int, ...]:
         """The loops around an event, outermost first."""
         return self.blocks[event].loops
 
 
-def changes(event: ir.Event) -> Iterator[tuple[str, frozenset[Definition]]]:
-    """The variables that an event writes, with what a read behind it sees."""
+class Numbers:
+    """Sets of the definitions in a body as bits: an integer joins all variables at once.
+
+    ``every`` has by name the bits of all definitions of a variable, ``entered`` those of all values at the entry;
+    ``effects`` by block what it keeps and what it writes, and what may be written when an exception leaves it.
+    """
+
+    def __init__(self, blocks: list[Block]) -> None:
+        self.every: dict[str, int] = {}
+        self._known: list[Definition] = []
+        self._entry: dict[str, int] = {}
+        self._bits: dict[ir.Store, int] = {}
+        for block in blocks:
+            for event in block.events:
+                self._number(event)
+        self.entered = sum(self._entry.values())
+        self.effects = [self._effects(block) for block in blocks]
+
+    def of(self, name: str, state: int) -> frozenset[Definition]:
+        """The definitions of a variable that are in ``state``."""
+        found = state & self.every.get(name, 0)
+        if not found:
+            return ENTERED
+        known = set()
+        while found:
+            lowest = found & -found
+            known.add(self._known[lowest.bit_length() - 1])
+            found ^= lowest
+        return frozenset(known)
+
+    def changes(self, event: ir.Event) -> Iterator[tuple[str, int]]:
+        """The variables that an event writes, with the bit of what a read behind it sees."""
+        for name in written(event):
+            yield name, self._bits[event] if isinstance(event, ir.Store) else self._entry[name]
+
+    def _number(self, event: ir.Event) -> None:
+        for name in written(event):
+            self._enter(name)
+        if isinstance(event, ir.Store):
+            self._bits[event] = self._new(event.name, event)
+
+    def _enter(self, name: str) -> None:
+        if name not in self._entry:
+            self._entry[name] = self._new(name, None)
+
+    def _new(self, name: str, definition: Definition) -> int:
+        bit = 1 << len(self._known)
+        self._known.append(definition)
+        self.every[name] = self.every.get(name, 0) | bit
+        return bit
+
+    def _effects(self, block: Block) -> tuple[int, int, int]:
+        overwritten = written = raised = 0
+        for event in block.events:
+            for name, bit in self.changes(event):
+                overwritten |= self.every[name]
+                written = written & ~self.every[name] | bit
+                raised |= bit
+        return ~overwritten, written, raised
+
+
+def written(event: ir.Event) -> Iterable[str]:
+    """The variables that an event writes."""
     if isinstance(event, ir.Store):
-        yield event.name, frozenset((event,))
-    elif isinstance(event, ir.Opaque):
-        for name in event.writes:
-            yield name, ENTERED
-
-
-def joined_with(known: Reaching | None, arriving: Reaching) -> Reaching | None:
-    """The join of two maps; None if it says nothing that ``known`` does not."""
-    if known is None:
-        return dict(arriving)
-    joined = None
-    for name in known.keys() | arriving.keys():
-        old = known.get(name, ENTERED)
-        new = old | arriving.get(name, ENTERED)
-        if new != old or name not in known:
-            joined = joined if joined is not None else dict(known)
-            joined[name] = new
-    return joined
+        return (event.name,)
+    return event.writes if isinstance(event, ir.Opaque) else ()

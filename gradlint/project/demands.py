@@ -7,6 +7,7 @@ anything else would raise there. A body that proves such a thing is solved again
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
@@ -37,11 +38,12 @@ def source_of(run: Run, targets: Value) -> Value:
     return targets if source is None else frozenset((source,))
 
 
-def ancestors(run: Run, targets: frozenset[Atom]) -> set[Atom]:
-    """``targets`` and everything they were computed from."""
+def ancestors(run: Run, targets: frozenset[Atom], more: Mapping[Atom, frozenset[Atom]] | None = None) -> set[Atom]:
+    """``targets`` and everything they were computed from, as the run and ``more`` have it."""
     pending, seen = list(targets), set(targets)
     while pending:
-        new = run.origins.get(pending.pop(), set()) - seen
+        atom = pending.pop()
+        new = {*run.origins.get(atom, ()), *(more or {}).get(atom, ())} - seen
         seen |= new
         pending.extend(new)
     return seen

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL
 from gradlint.facts import IdleForward, KeptGraph, ModuleMode
-from gradlint.project import contracts, outcomes, purpose
+from gradlint.project import contracts, hooks, outcomes, purpose
 from gradlint.project.entries import called_on
 from gradlint.project.forwards import Candidate, Forwards
 from gradlint.project.judging import Judging, Verdict
@@ -70,6 +70,14 @@ class Evaluation:
         shown = [(c, verdict) for c, verdict in found if c.hops == nearest[id(c.forward)]]
         for candidate, verdict in shown:
             self._report(candidate, verdict, [other for other, _ in shown])
+        self._judge_hooks()
+
+    def _judge_hooks(self) -> None:
+        for body in self.entries:
+            found = list(hooks.unguarded(self.program, self.tracer, body, self.entries))
+            if found and not self.forwards.says_nothing_of(body):
+                known = {idle.span for idle in self._idle.get(body, ())}
+                self._idle.setdefault(body, []).extend(idle for idle in found if idle.span not in known)
 
     def _judged_in(self, body: Body) -> Iterator[tuple[Candidate, Verdict]]:
         for candidate in self.forwards.of(body):

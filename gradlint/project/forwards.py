@@ -83,6 +83,11 @@ class Forwards:
             yield from self.direct(run)
             yield from self._through(run, 1)
 
+    def says_nothing_of(self, body: Body) -> bool:
+        """Whether nothing is to be said about a body, whatever runs in it."""
+        run = self.program.run(body, self.entries[body])
+        return run is None or self._is_silent(body, run)
+
     def _is_silent(self, body: Body, run: Run) -> bool:
         """Whether nothing is to be said about a body: a test, a hook, a broken guard, foreign models."""
         if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path) or purpose.runs_elsewhere(body):

@@ -5,7 +5,7 @@ They need say nothing of gradients themselves; that the argument is a leaf is on
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Sym
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
 
+READS = (ir.Load, ir.Attr)
 WEIGHTS = frozenset({"weight", "bias"})
 
 
@@ -31,10 +32,10 @@ def handing_over(program: Program, bodies: Iterable[Body]) -> list[Body]:
     return [body for body in bodies if editors and not body.relevant and reads(body, WEIGHTS) and reads(body, editors)]
 
 
-def reads(body: Body, names: Iterable[str]) -> bool:
+def reads(body: Body, names: Collection[str]) -> bool:
     """Whether a body reads a variable or an attribute with one of ``names``."""
-    return any(
-        isinstance(event, (ir.Load, ir.Attr)) and event.name in names
-        for block in body.graph.blocks
-        for event in block.events
-    )
+    for block in body.graph.blocks:
+        for event in block.events:
+            if isinstance(event, READS) and event.name in names:
+                return True
+    return False

@@ -1,14 +1,15 @@
 """Methods of modules that are for inference only: nobody trains through them, although they record a graph.
 
 A module is trained through its ``forward``. A method beside it that is called ``inference`` is for later; unless some
-code in sight differentiates what it returns, or it belongs to a part whose guard is that of the whole.
+code in sight differentiates what it returns, or it belongs to a part whose guard is that of the whole. Of several
+methods that a constructor may put in the place of ``forward`` one trains, and any of the others may be for inference.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Api, Cls
+from gradlint.domains.values import Api, Cls, Fn
 from gradlint.project import classes
 from gradlint.project.uses import class_around
 from gradlint.torch_model import roles
@@ -30,6 +31,16 @@ def is_inference_only(program: Program, body: Body) -> bool:
     if is_of_part(program, body) or is_variational(program, cls):
         return False
     return is_trained_through_forward(program, cls)
+
+
+def is_chosen_forward(program: Program, body: Body) -> bool:
+    """Whether ``self.forward`` becomes ``body`` or another method of the class: not all of them have to train."""
+    around = class_around(body)
+    if around is None:
+        return False
+    chosen = program.attributes.get(program.class_of(around[1]), {}).get("forward", frozenset())
+    bodies = {atom.body for atom in chosen if isinstance(atom, Fn)}
+    return around[0] in bodies and len(bodies) > 1
 
 
 def is_of_part(program: Program, body: Body) -> bool:

@@ -13,7 +13,7 @@ from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import Atom, Literal, Obj, Unknown
 from gradlint.facts import Backward, ForwardMethod, GradFlag
-from gradlint.project import contracts, demands, outcomes, purpose
+from gradlint.project import contracts, demands, outcomes, parts, purpose
 from gradlint.project.calling import Calling
 from gradlint.project.cuts import lost
 from gradlint.project.inference_only import is_inference_only, is_of_part
@@ -40,6 +40,8 @@ class Verdict(NamedTuple):
     whole: bool = False
     since: Span | None = None
     """Where the module was put in eval mode, if that is in another function."""
+    by_callers: bool = False
+    """The callers say so."""
 
 
 class Judging:
@@ -64,7 +66,7 @@ class Judging:
         found = self._told(body, candidate)
         if found is None or self._is_cut_off(candidate) or self.calling.only_off(body):
             return None
-        leaves = found.whole or candidate.of(RETURNED, YIELDED)
+        leaves = found.whole or (candidate.of(RETURNED, YIELDED) and not found.by_callers)
         return None if leaves and self.calling.walked(body) else found
 
     # -- what tells ----------------------------------------------------------------------------------------
@@ -83,6 +85,8 @@ class Judging:
             return Verdict(f"`{candidate.forward.module.name}` is in eval mode", since=since)
         if reason is None and closed and self._trains(body, candidate) and self._is_trained(candidate):
             reason = ""
+        if reason is None and outcomes.is_handed_on(candidate):
+            return self._by_callers(body, candidate)
         return Verdict(reason) if reason is not None else None
 
     def _is_inference_only(self, body: Body) -> bool:
@@ -147,6 +151,38 @@ class Judging:
             return f"`{body.name}` {'acts' if purpose.acts(body) else 'decodes'}, and {outcomes.taken_off(candidate)}"
         grows = any(outcomes.grows(self.tracer, candidate, use) for use in candidate.of(KEPT))
         return "" if grows and outcomes.loops_over_data(self.tracer, candidate) else None
+
+    def _by_callers(self, body: Body, candidate: Candidate) -> Verdict | None:
+        """What the callers of a function say that differentiates the module itself, in a function inside."""
+        inner = self._inner_walk(body, candidate)
+        if inner is None or contracts.is_walked(self.program, body):
+            return None
+        trace = self.tracer.trace(("ref", candidate.body, candidate.call.dst))
+        places = {parts.position(self.tracer, trace, use) for use in candidate.of(RETURNED) if use.body is body}
+        if not self.calling.looked_at(body, places.pop() if len(places) == 1 else None):
+            return None
+        reason = f"`{body.name}` goes backward in `{inner.name}`, and its callers only look at the result"
+        return Verdict(reason, by_callers=True)
+
+    def is_undecided(self, body: Body) -> bool:
+        """Whether it hangs on the callers of a function whether the graph of a forward in it is for nobody."""
+        if body.kind != "function" or not any(child.kind == "function" for child in body.children):
+            return False
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        found = self.forwards.direct(run) if run is not None and run.complete else ()
+        return any(outcomes.is_handed_on(one) and self._inner_walk(body, one) is not None for one in found)
+
+    def _inner_walk(self, body: Body, candidate: Candidate) -> Body | None:
+        """The function in ``body`` that goes backward from the module of a forward."""
+        return next((one for one in body.children if self._walks(one, candidate)), None)
+
+    def _walks(self, body: Body, candidate: Candidate) -> bool:
+        """Whether a body goes backward from another result of the module of a forward, and from nothing else."""
+        run = self.program.run(body, grad_mode.INHERITED) if body.kind == "function" else None
+        if run is None or not run.recorder.all(Backward) or self._unexplained(run):
+            return False
+        module = candidate.forward.module.atoms
+        return any(one.of(WALKED) and one.forward.module.atoms & module for one in self.forwards.direct(run))
 
     # -- who may go backward -------------------------------------------------------------------------------
 

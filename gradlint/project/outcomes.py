@@ -31,6 +31,11 @@ def is_closed(tracer: Tracer, candidate: Candidate) -> bool:
     return bool(candidate.of(OFF)) and not escapes and all(only_looked_at(tracer, use) for use in stored)
 
 
+def is_handed_on(candidate: Candidate) -> bool:
+    """Whether the result goes to whoever called, and nowhere else on the graph."""
+    return bool(candidate.of(RETURNED)) and not candidate.of(YIELDED, PASSED, STORED, WALKED)
+
+
 def only_looked_at(tracer: Tracer, stored: Use) -> bool:
     """Whether an attribute of a class of the file is read only to take numbers out of it."""
     if stored.holder is None or stored.holder[0] != "attr":

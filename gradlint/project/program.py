@@ -423,6 +423,9 @@ class Program(Scopes, Kinds):
     def _name_outside(self, atom: Atom) -> str:
         if isinstance(atom, Api):
             return "" if is_known_outside(atom.name) else atom.name
+        if isinstance(atom, Obj) and atom.type == RESULT and isinstance(atom.event, ir.Attr):
+            # A method of what something unknown has returned.
+            return "" if atom.event.name in known_methods() else f"?.{atom.event.name}"
         if not isinstance(atom, (Method, Sym)):
             return ""
         holder = atom.receiver if isinstance(atom, Method) else atom.parent
@@ -434,7 +437,7 @@ class Program(Scopes, Kinds):
             return ""
         if isinstance(cls, Cls):
             return f"{self.identity(cls.body)}.{last}"
-        if isinstance(cls, Api):
+        if isinstance(cls, Api) and (cls.name != "torch.nn.Module" or last in module_methods()):
             return f"{cls.name}.{last}"
         return "" if last in known_methods() else f"?.{last}"
 

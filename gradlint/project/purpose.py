@@ -39,6 +39,8 @@ def is_test(body: Body, path: str) -> bool:
             return True
         if scope.kind == "class" and scope.name.startswith("Test") and (named or suite):
             return True
+        if scope.kind == "class" and scope.name.endswith("TestCase"):
+            return True
         scope = scope.parent
     return suite and bool(named)
 

@@ -17,6 +17,7 @@ from gradlint.domains import grad_mode
 from gradlint.domains.values import INSTANCE
 from gradlint.ir.events import Span
 from gradlint.linking.interface import (
+    DECIDING,
     Anything,
     Call,
     Class,
@@ -41,20 +42,23 @@ from gradlint.torch_model import names as torch_names
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
 _FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DEFINITION = (*_FUNCTION, ast.ClassDef)
-_DOTTED = (ast.Name, ast.Attribute)
+_DEFINITIONS = frozenset(_DEFINITION)
+_DOTTED = frozenset((ast.Name, ast.Attribute))
+_BINDS_NOTHING = frozenset((ast.Expr, ast.Return, ast.If, ast.Raise, ast.Try, ast.Pass, ast.While, ast.Assert))
 _LOOKED_FOR = frozenset((ast.Call, ast.Yield, ast.YieldFrom, ast.comprehension))
 _KEYWORDS = {ast.FunctionDef: "def ", ast.AsyncFunctionDef: "async def ", ast.ClassDef: "class "}
 _CLASS_METHOD = "builtins.classmethod"
 _NO_METHOD = frozenset({"builtins.staticmethod", _CLASS_METHOD})
 _UNUSED, _HANDED_ON = frozenset[str](), frozenset({RETURNED})
 """What becomes of the result of a call: nothing, or perhaps that it is returned; nobody goes backward here."""
+_NOWHERE = Place(1, 1, 1, 1)
 _ANYTHING: tuple[Thing, ...] = (Anything(),)
 
 
 def sketch(tree: ast.Module, path: str, lines: Lines, solved: Collection[str] = ()) -> Interface:
     """Return what the syntax tree of the file ``path`` tells, whose text is ``lines``.
 
-    ``solved`` are the qualified names of functions that more is known of: what they call is left out.
+    ``solved`` are the qualified names of functions that more is known of: of these it tells that they are there.
     """
     return _Sketch(path, lines, solved).of(tree)
 
@@ -80,11 +84,14 @@ class _Scope:
 
     def bind(self, name: str, *things: Thing) -> None:
         """The name is bound to something, too."""
-        self.names[name] = tuple(dict.fromkeys((*self.names.get(name, ()), *things)))
+        known = self.names.get(name)
+        self.names[name] = things if known is None else tuple(dict.fromkeys((*known, *things)))
 
     def called(self) -> tuple[Call, ...]:
         """The calls; where the code switches the mode somewhere, nothing is known of it at any of them."""
-        modes = grad_mode.INHERITED | grad_mode.OFF if self.switches else grad_mode.INHERITED
+        if not self.switches:
+            return tuple(self.calls)
+        modes = grad_mode.INHERITED | grad_mode.OFF
         return tuple(msgspec.structs.replace(call, modes=modes) for call in self.calls)
 
     def inner(self, name: str) -> str:
@@ -110,7 +117,7 @@ class _Sketch:
     def of(self, tree: ast.Module) -> Interface:
         scope = _Scope("")
         self._suite(tree.body, scope)
-        plain = Function("", Place(1, 1, 1, 1), ())
+        plain = Function("", _NOWHERE, ())
         self._functions[""] = msgspec.structs.replace(plain, calls=scope.called())
         names = {name: things for name, things in scope.names.items() if all(isinstance(one, Named) for one in things)}
         return Interface(self._path, names, tuple(sorted(self._stars)), self._functions, self._classes)
@@ -120,20 +127,23 @@ class _Sketch:
     def _suite(self, statements: list[ast.stmt], scope: _Scope) -> None:
         """Take in the code of one scope: first all that it binds, for functions see what is bound behind them."""
         every = list(suites.statements(statements))
+        inner = [node for node in every if node.__class__ in _DEFINITIONS]
+        solved = scope.function.qualname in self._solved
         for node in every:
-            self._bind(node, scope)
-        if scope.function.qualname not in self._solved:
+            if node.__class__ not in _BINDS_NOTHING:
+                self._bind(node, scope)
+        if not solved:
             self._read(every, scope)
-        for node in every:
+        for node in inner:
             if isinstance(node, ast.ClassDef):
                 self._class(node, scope)
             elif isinstance(node, _FUNCTION):
                 self._function(node, scope)
 
     def _bind(self, node: ast.stmt, scope: _Scope) -> None:
-        if isinstance(node, (ast.Expr, ast.Return)):
-            return
-        if isinstance(node, _DEFINITION):
+        if isinstance(node, ast.Assign):
+            self._bind_assigned(node, scope)
+        elif isinstance(node, _DEFINITION):
             scope.bind(node.name, Named(f"{self._path}:{scope.inner(node.name)}"))
         elif isinstance(node, ast.Import):
             for alias in node.names:
@@ -146,18 +156,19 @@ class _Sketch:
                     self._stars.add(module)
                 else:
                     scope.bind(alias.asname or alias.name, _named(_joined(module, alias.name)))
-        elif isinstance(node, ast.Assign):
-            names: set[str] = set()
-            for target in node.targets:
-                target_names(target, names)
-            alone = len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-            is_none = isinstance(node.value, ast.Constant) and node.value.value is None
-            for name in names:
-                if not is_none:
-                    scope.bind(name, *(self._assigned(node.value, scope) if alone else _ANYTHING))
         else:
             for name in suites.bound_otherwise(node):
                 scope.bind(name, *_ANYTHING)
+
+    def _bind_assigned(self, node: ast.Assign, scope: _Scope) -> None:
+        if isinstance(node.value, ast.Constant) and node.value.value is None:
+            return
+        names: set[str] = set()
+        for target in node.targets:
+            target_names(target, names)
+        alone = len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+        for name in names:
+            scope.bind(name, *(self._assigned(node.value, scope) if alone else _ANYTHING))
 
     def _assigned(self, value: ast.expr, scope: _Scope) -> tuple[Thing, ...]:
         """What a variable stands for that is given ``value``; that it is an instance is read off the spelling."""
@@ -177,16 +188,18 @@ class _Sketch:
         while isinstance(node, ast.Attribute):
             attributes.append(node.attr)
             node = node.value
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super" and attributes:
-            things = self._inherited(scope)
-        elif isinstance(node, ast.Call) and attributes:
-            things = self._assigned(node, scope)
-        elif isinstance(node, ast.Name):
+        if isinstance(node, ast.Name):
             things = self._looked_up(node.id, scope)
-        else:
+        elif not isinstance(node, ast.Call) or not attributes:
             return _ANYTHING
+        elif isinstance(node.func, ast.Name) and node.func.id == "super":
+            things = self._inherited(scope)
+        else:
+            things = self._assigned(node, scope)
         for name in reversed(attributes):
-            things = tuple(self._attribute(thing, name) for thing in things)
+            if things is _ANYTHING:
+                break
+            things = tuple([self._attribute(thing, name) for thing in things])
         return things
 
     def _looked_up(self, name: str, scope: _Scope) -> tuple[Thing, ...]:
@@ -225,10 +238,16 @@ class _Sketch:
             for thing in things
             if isinstance(thing, Named) and thing.name.removeprefix(prefix) in self._functions
         }
-        self._classes[scope.qualname] = Class(scope.qualname, self._place(node), scope.bases, methods)
+        free = scope.names.keys().isdisjoint(DECIDING)
+        self._classes[scope.qualname] = Class(
+            scope.qualname, self._place(node), scope.bases, methods, parameterless=free
+        )
 
     def _function(self, node: _Function, around: _Scope) -> None:
         scope = _Scope(around.inner(node.name), around)
+        if scope.qualname in self._solved and not any(map(_is_definition, suites.statements(node.body))):
+            self._functions[scope.qualname] = Function(scope.qualname, _NOWHERE, ())
+            return
         marks = tuple(self._marks(node, around))
         parameters = tuple(self._parameters(node.args))
         for parameter in parameters:
@@ -252,7 +271,9 @@ class _Sketch:
 
     def _annotated(self, annotation: str, scope: _Scope) -> tuple[Thing, ...]:
         """What a parameter is whose annotation names a class."""
-        root, *rest = named_class(annotation).split(".") if annotation else [""]
+        if not annotation:
+            return _ANYTHING
+        root, *rest = named_class(annotation).split(".")
         things = self._looked_up(root, scope) if root else _ANYTHING
         for name in rest:
             things = tuple(self._attribute(thing, name) for thing in things)
@@ -291,8 +312,13 @@ class _Sketch:
 
     def _read(self, statements: list[ast.stmt], scope: _Scope) -> None:
         """Note the calls in the expressions of one scope, lambdas and comprehensions included."""
-        returns = any(isinstance(node, ast.Return) and node.value is not None for node in statements)
-        dropped = {_awaited(node.value) for node in statements if isinstance(node, ast.Expr)}
+        returns = False
+        dropped: set[ast.expr] = set()
+        for statement in statements:
+            if isinstance(statement, ast.Expr):
+                dropped.add(_awaited(statement.value))
+            elif isinstance(statement, ast.Return):
+                returns = returns or statement.value is not None
         for node in suites.expressions(statements, _LOOKED_FOR):
             if isinstance(node, ast.Call):
                 self._note(node, scope, _HANDED_ON if returns and node not in dropped else _UNUSED)
@@ -309,15 +335,31 @@ class _Sketch:
 
     def _note(self, node: ast.Call, scope: _Scope, uses: frozenset[str]) -> None:
         """Note whom a call calls, and the functions that it hands over, which may be called."""
-        given = (*node.args, *(keyword.value for keyword in node.keywords))
-        handed = (thing for each in given if isinstance(each, _DOTTED) for thing in self._stands_for(each, scope))
-        callees = (thing for thing in handed if isinstance(thing, Named) and not _is_class(thing.name))
-        for thing in (*self._stands_for(node.func, scope), *callees):
-            if isinstance(thing, Named) and not is_known_outside(thing.name):
-                call = Call(thing.name, place(self._lines, span_of(node)), grad_mode.INHERITED, uses)
-                scope.function.calls[call] = None
-            elif isinstance(thing, Named) and thing.name in grad_contexts():
-                scope.function.switches = True
+        for thing in self._stands_for(node.func, scope):
+            if isinstance(thing, Named):
+                self._note_name(thing.name, node, scope, uses)
+        for each in node.args:
+            if each.__class__ in _DOTTED:
+                self._note_handed(each, node, scope, uses)
+        for keyword in node.keywords:
+            if keyword.value.__class__ in _DOTTED:
+                self._note_handed(keyword.value, node, scope, uses)
+
+    def _note_handed(self, given: ast.expr, node: ast.Call, scope: _Scope, uses: frozenset[str]) -> None:
+        for thing in self._stands_for(given, scope):
+            if isinstance(thing, Named) and not _is_class(thing.name):
+                self._note_name(thing.name, node, scope, uses)
+
+    def _note_name(self, name: str, node: ast.Call, scope: _Scope, uses: frozenset[str]) -> None:
+        if not is_known_outside(name):
+            call = Call(name, place(self._lines, span_of(node)), grad_mode.INHERITED, uses)
+            scope.function.calls[call] = None
+        elif name in grad_contexts():
+            scope.function.switches = True
+
+
+def _is_definition(node: ast.stmt) -> bool:
+    return node.__class__ in _DEFINITIONS
 
 
 def _awaited(value: ast.expr) -> ast.expr:

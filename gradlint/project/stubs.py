@@ -124,6 +124,14 @@ class Stubs:
         found = [self.by_id(name) for name in self.view.overrides.get(body.qualname, ())]
         return [atom for atom in found if isinstance(atom, Fn)]
 
+    def alternatives(self, body: Body) -> list[Fn]:
+        """The functions of other files that replace the same method of this one as the stub ``body`` does."""
+        name = self._ids.get(body)
+        if name is None:
+            return []
+        found = {one: None for names in self.view.overrides.values() if name in names for one in names}
+        return [atom for atom in map(self.by_id, found) if isinstance(atom, Fn)]
+
     # -- making stubs --------------------------------------------------------------------------------------
 
     def _function(self, name: str, parent: Body | None = None) -> Fn:

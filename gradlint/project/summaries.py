@@ -6,6 +6,7 @@ is taken to change nothing and to return anything.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -98,13 +99,19 @@ class Run:
 
 
 def dominators_of(graph: Graph, target: int) -> set[int]:
-    """The blocks on every path from the entry to ``target``."""
-    size = len(graph.blocks)
-    found: set[int] = set()
-    for removed in range(size):
-        if removed == target or not reaches(graph, target, removed):
-            found.add(removed)
-    return found
+    """The blocks on every path from the entry to ``target``; all of them if there is none."""
+    everything = (1 << len(graph.blocks)) - 1
+    above = dict.fromkeys(range(len(graph.blocks)), everything)
+    above[0] = 1
+    pending = deque((0,))
+    while pending:
+        index = pending.popleft()
+        for successor in graph.blocks[index].successors:
+            known = above[successor] & (above[index] | 1 << successor)
+            if known != above[successor]:
+                above[successor] = known
+                pending.append(successor)
+    return {index for index in above if above[target] >> index & 1}
 
 
 def reaches(graph: Graph, target: int, without: int) -> bool:

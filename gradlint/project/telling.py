@@ -30,10 +30,11 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Backward, Clear, Edit, Forward, GradFlag, Happening, ModuleMode, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.linking import interface as told
-from gradlint.project import classes, demands, generators, parameterless, purpose
+from gradlint.project import classes, demands, generators, parameterless, parts, purpose
 from gradlint.project.entries import first_entry
 from gradlint.project.handed import WEIGHTS, reads
 from gradlint.project.hidden import may_hide
+from gradlint.project.program import is_known_outside
 from gradlint.project.summaries import reaches
 from gradlint.project.uses import OFF, RETURNED
 from gradlint.torch_model import roles
@@ -70,6 +71,7 @@ class Telling:
 
     def __init__(self, program: Program, evaluation: Evaluation, locate: Locate) -> None:
         self.program, self.evaluation, self.locate = program, evaluation, locate
+        self._mattering: dict[Body, bool] = {}
 
     def all(self, solved: Iterable[Body]) -> told.Interface:
         """The whole interface."""
@@ -141,10 +143,17 @@ class Telling:
 
     def _matters(self, body: Body, run: Run) -> bool:
         """Whether it matters to the findings in ``body``, or in what it calls, what is known of that."""
+        if body not in self._mattering:
+            self._mattering[body] = self._has_stakes(body, run)
+        return self._mattering[body]
+
+    def _has_stakes(self, body: Body, run: Run) -> bool:
         if purpose.is_telling(body) or run.grads_read:
             return True
         if any(run.recorder.all(kind) for kind in (Backward, Clear, GradFlag, ModuleMode, Step)):
             return True
+        if roles.INITIALISES.search(body.name) and self._records_nothing(run):
+            return False
         if any(block.regions for block in body.graph.blocks):
             return True
         if any(write.name == "requires_grad" for write in run.recorder.all(AttributeWrite)):
@@ -153,9 +162,17 @@ class Telling:
             return True
         modes = [call.modes for call in run.recorder.local_calls()]
         modes += [call.modes for call in run.recorder.outside_calls()]
-        if any(mode & ~grad_mode.INHERITED for mode in modes) or reads(body, WEIGHTS):
+        if any(mode & ~grad_mode.INHERITED for mode in modes):
             return True
-        return bool(run.recorder.all(Forward)) and not purpose.is_method_of_module(self.program, body)
+        if run.recorder.all(Forward) and not purpose.is_method_of_module(self.program, body):
+            return True
+        return reads(body, WEIGHTS)
+
+    def _records_nothing(self, run: Run) -> bool:
+        """Whether all calls in a body are made with gradients off, and none is a forward."""
+        modes = [call.modes for call in run.recorder.local_calls()]
+        modes += [call.modes for call in run.recorder.outside_calls()]
+        return not run.recorder.all(Forward) and all(map(grad_mode.never_records, modes))
 
     # -- names and classes ---------------------------------------------------------------------------------
 
@@ -198,7 +215,7 @@ class Telling:
             if (things := distinct(self.thing(atom, cls.body, None, 0) for atom in value))
             and told.Anything() not in things
         }
-        free = bool(bases) and parameterless.adds_none(self.program, cls)
+        free = parameterless.adds_none(self.program, cls)
         return told.Class(cls.body.qualname, self.locate(cls.body.name_span), bases, methods, attributes, free)
 
     # -- functions -----------------------------------------------------------------------------------------
@@ -232,6 +249,7 @@ class Telling:
             parameter_uses=dict(self._parameter_uses(body)) if asked else {},
             callbacks=tuple(sorted({(name, modes) for scope, name, modes in self.program.callbacks if scope is body})),
             calls=tuple(sorted(dict.fromkeys(self._calls(body, run)), key=by_place)),
+            undecided=self.evaluation.judging.is_undecided(body),
         )
 
     def _run(self, body: Body) -> Run | None:
@@ -350,9 +368,15 @@ class Telling:
         for local in run.recorder.local_calls():
             callee = self._callee(local.fn.body)
             if callee is not None:
-                yield self._call(body, callee, local, matters)
+                yield self._call(body, callee, local, matters or self._is_left_open(local.fn.body))
         for outside in run.recorder.outside_calls():
             yield self._call(body, outside.callee, outside, matters)
+
+    def _is_left_open(self, body: Body) -> bool:
+        """Whether others say what a method does that infers; see `gradlint.project.hooks`."""
+        return purpose.is_telling(body) and (
+            self.program.is_abstract(body) or bool(self.program.stubs.alternatives(body))
+        )
 
     def _call(self, body: Body, callee: str, call: LocalCall | OutsideCall, matters: bool) -> told.Call:
         """A call in ``body``, to whose findings it ``matters`` what its callees do.
@@ -369,14 +393,28 @@ class Telling:
         return self._id(body) or (f"{self.program.name}:{known_as(body)}" if body.kind != "class" else None)
 
     def _uses_of(self, body: Body, span: ir.Span, callee: str) -> frozenset[str]:
-        """What becomes of the result of the call at ``span``; nothing is said of what is not called like a forward."""
-        name = callee.rpartition(".")[2]
-        if not (INFERS if callee.startswith("?.") else YIELDS_RESULTS).search(name):
+        """What becomes of the result of the call at ``span``; nothing is said of what is not called like a forward,
+        unless a finding elsewhere hangs on it.
+        """
+        tracer = self.evaluation.tracer
+        wanted = body.qualname in self.program.stubs.view.deciding and not is_known_outside(callee)
+        named = (INFERS if callee.startswith("?.") else YIELDS_RESULTS).search(callee.rpartition(".")[2])
+        call = tracer.definitions(body).calls.get(span) if named or wanted else None
+        if call is None or self._is_of_definition(body, call):
             return frozenset()
-        call = self.evaluation.tracer.definitions(body).calls.get(span)
-        if call is None:
-            return frozenset()
-        return frozenset(use.kind for use in self.evaluation.tracer.trace(("ref", body, call.dst)).uses)
+        if wanted:
+            return parts.told(tracer, body, call)
+        return frozenset(use.kind for use in tracer.trace(("ref", body, call.dst)).uses)
+
+    def _is_of_definition(self, body: Body, call: ir.Call) -> bool:
+        """Whether a call decorates a function or a class, or makes what does: its result is no tensor."""
+        known = self.evaluation.tracer.definitions(body)
+        if any(isinstance(one, ir.Call) and one.span == call.span for one in known.readers.get(call.dst, ())):
+            return True
+        made = known.makers.get(call.args[0]) if len(call.args) == 1 else None
+        while isinstance(made, ir.Call) and len(made.args) == 1:
+            made = known.makers.get(made.args[0])
+        return isinstance(made, ir.MakeClass) or (isinstance(made, ir.MakeFunction) and made.body.kind == "function")
 
     # -- values --------------------------------------------------------------------------------------------
 

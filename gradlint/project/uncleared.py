@@ -10,6 +10,7 @@ from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Uncleared
 from gradlint.ir import events as ir
 from gradlint.project import ownership
 from gradlint.project.conditions import Conditions
+from gradlint.project.players import are_on_one_side
 from gradlint.project.protocol import Op, Protocol, optimizers
 
 if TYPE_CHECKING:
@@ -142,17 +143,24 @@ def polluting(
     protocol: Protocol, evaluation: Evaluation, backward: Op, step: Op, loop: int, clears: list[Op]
 ) -> Op | None:
     """The pass of another player, between the clear and ``backward``, that leaves gradients in this one."""
-    owned = {module for atom in optimizers(step) for module in protocol.program.owners.get(atom) or ()}
-    if not owned or evaluation.frozen.covers(frozenset(owned)):
+    owned = owned_by(protocol, step)
+    if not owned or evaluation.frozen.covers(owned):
         return None
     for _, other, others_step in pairs(protocol):
         if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:
+            continue
+        if are_on_one_side(protocol, evaluation.tracer, other, owned, owned_by(protocol, others_step)):
             continue
         first = protocol.leads(other, others_step, loop) and protocol.leads(others_step, backward, loop)
         kept = not any(protocol.leads(other, op, loop) and protocol.leads(op, backward, loop) for op in clears)
         if first and kept and not protocol.leads(other, step, loop, [backward]):
             return other
     return None
+
+
+def owned_by(protocol: Protocol, step: Op) -> Value:
+    """The modules whose parameters a step updates, as far as is known."""
+    return frozenset(module for atom in optimizers(step) for module in protocol.program.owners.get(atom) or ())
 
 
 def outside(protocol: Protocol, step: Op, loop: int) -> Reasons:

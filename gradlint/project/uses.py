@@ -218,7 +218,7 @@ class Walk:
             self._captured(body, key.name)
         elif kind == "param":
             assert isinstance(key, str)
-            for load in known.entry_loads.get(key, ()):
+            for load in known.entering(key):
                 self.to(body, load.dst)
             self._captured(body, key)
         else:
@@ -228,7 +228,7 @@ class Walk:
         """Functions inside ``body`` read its variable ``name``."""
         for child in body.children:
             if name not in child.locals and all(parameter.name != name for parameter in child.parameters):
-                for load in self.tracer.definitions(child).entry_loads.get(name, ()):
+                for load in self.tracer.definitions(child).entering(name):
                     self.to(child, load.dst)
                 self._captured(child, name)
 

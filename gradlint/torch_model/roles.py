@@ -125,6 +125,9 @@ EXPLAINS = re.compile(
 )
 """Names of functions and classes in which even a forward for evaluation may need the graph."""
 
+INITIALISES = re.compile(r"^_*(?:init|initiali[sz]e|reset)_(?:\w+_)?(?:weight|param)", re.IGNORECASE)
+"""Names of functions that give weights their first values."""
+
 PRODUCES = re.compile(
     r"predict|infer|val|eval|test|sampl|generat|extract|embed|encod|decod|feature|scor|classif|detect|segment|translat|caption"
     r"|transcri|rollout|reconstruct|forecast|retriev|rank|accura|metric|output|logits|demo|collect|main|visuali",

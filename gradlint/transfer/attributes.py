@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import FROZEN, THAWED
-from gradlint.domains.tensor import Place
+from gradlint.domains.tensor import Place, join_places
 from gradlint.domains.values import (
     CONTAINER,
     GRAD,
@@ -28,6 +29,7 @@ from gradlint.domains.values import (
     Sym,
     Tuple,
     Value,
+    ordered,
     union,
 )
 from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
@@ -35,7 +37,7 @@ from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries
 from gradlint.torch_model import names as torch_names
-from gradlint.torch_model.attributes import known_methods
+from gradlint.torch_model.attributes import known_methods, tensor_properties
 from gradlint.transfer import calls, contracted, gradients, inference, integers
 
 if TYPE_CHECKING:
@@ -51,7 +53,26 @@ VIEW_ATTRIBUTES = frozenset({"T", "mT", "H", "mH", "real", "imag"})
 
 def read(ip: Interpreter, event: Any, whole: Value, name: str) -> Value:
     """The value of attribute ``name`` of ``whole``."""
-    return union([read_one(ip, event, atom, name) for atom in whole])
+    return of_each(ip, whole, lambda atom: read_one(ip, event, atom, name))
+
+
+def of_each(ip: Interpreter, whole: Value, get: Callable[[Atom], Value]) -> Value:
+    """What ``get`` makes of each of several things: an object that it makes of several stands where any of these do."""
+    if len(whole) == 1:
+        return get(next(iter(whole)))
+    found: list[Value] = []
+    places: dict[Atom, Place] = {}
+    for atom in ordered(whole):
+        found.append(get(atom))
+        for made in found[-1]:
+            place = ip.state.places.get(made)
+            if place is None:
+                continue
+            if made in places:
+                place = ip.state.places[made] = join_places(places[made], place)
+                ip.run.plain[made] = place.graph
+            places[made] = place
+    return union(found)
 
 
 def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
@@ -124,39 +145,42 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
         return ip.part(event, whole)
     if name in known_methods():
         return frozenset((ip.world.method(atom, name),))
-    if isinstance(atom, Obj) and atom.type == PARAMETER:
-        return ip.make(event, RESULT, tensor.ANY, via=name)
-    return ip.part(event, whole)
+    if name in tensor_properties() or ip.state.place(atom).via == "forward":  # a module may return an object of several
+        return ip.part(event, whole)
+    # No tensor has such an attribute: somebody put something there.
+    if isinstance(atom, Sym):
+        return frozenset((ip.world.sym(atom.scope, f"{atom.path}.{name}", parent=atom),))
+    return ip.make(event, RESULT, tensor.ANY, via=name)
 
 
 def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
     """The value of ``whole[key]``. Under a string a mapping holds a part that shares no memory with the others."""
-    found: list[Value] = []
+    return of_each(ip, whole, lambda atom: item_of(ip, event, atom, key))
+
+
+def item_of(ip: Interpreter, event: Any, atom: Atom, key: Value) -> Value:
+    """The value of ``atom[key]``."""
     named = any(isinstance(part, Literal) and isinstance(part.value, str) for part in key)
-    for atom in whole:
-        if isinstance(atom, Tuple):
-            index = calls.number(key)
-            if isinstance(index, int) and -len(atom.items) <= index < len(atom.items):
-                found.append(atom.items[index])
-            else:
-                found.append(union(list(atom.items)))
-        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
-            found.append(ip.state.contents.get(atom) or TOP)
-        elif isinstance(atom, Obj) and atom.type == STATE_DICT:
-            found.append(frozenset((ip.world.obj(event, "state_value", owner=atom.owner),)))
-        elif isinstance(atom, Obj) and named and atom.type in (RESULT, TENSOR):
-            found.append(ip.operate(event, "item", [frozenset((atom,))], surely=False))
-        elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
-            found.append(indexed(ip, event, atom, key))
-        elif isinstance(atom, Obj) and ip.program.is_module(atom):
-            found.append(held_by(ip, event, atom))
-        elif isinstance(atom, Sym):
-            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[{shown(key)}]", parent=atom),)))
-        elif isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
-            found.append(ip.part(event, frozenset((atom,)), atom.type))
-        else:
-            found.append(TOP)
-    return union(found)
+    if isinstance(atom, Tuple):
+        index = calls.number(key)
+        if isinstance(index, int) and -len(atom.items) <= index < len(atom.items):
+            return atom.items[index]
+        return union(list(atom.items))
+    if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+        return ip.state.contents.get(atom) or TOP
+    if isinstance(atom, Obj) and atom.type == STATE_DICT:
+        return frozenset((ip.world.obj(event, "state_value", owner=atom.owner),))
+    if isinstance(atom, Obj) and named and atom.type in (RESULT, TENSOR):
+        return ip.operate(event, "item", [frozenset((atom,))], surely=False)
+    if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
+        return indexed(ip, event, atom, key)
+    if isinstance(atom, Obj) and ip.program.is_module(atom):
+        return held_by(ip, event, atom)
+    if isinstance(atom, Sym):
+        return frozenset((ip.world.sym(atom.scope, f"{atom.path}[{shown(key)}]", parent=atom),))
+    if isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
+        return ip.part(event, frozenset((atom,)), atom.type)
+    return TOP
 
 
 def shown(key: Value) -> str:
@@ -199,43 +223,44 @@ def has_slice(atom: Atom) -> bool:
 
 def unpack(ip: Interpreter, event: Any, whole: Value, index: int | None, count: int) -> Value:
     """The part at ``index`` of ``whole`` taken apart into ``count`` targets."""
-    found: list[Value] = []
-    for atom in whole:
-        if isinstance(atom, Tuple):
-            if index is not None and len(atom.items) == count:
-                found.append(atom.items[index])
-            else:
-                found.append(union(list(atom.items)) if atom.items else TOP)
-        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
-            found.append(ip.state.contents.get(atom) or TOP)
-        elif isinstance(atom, Obj) and (atom.type == RESULT or ip.program.is_tensor(ip, atom)):
-            found.append(ip.part(event, frozenset((atom,)), atom.type if atom.type == RESULT else TENSOR))
-        elif isinstance(atom, Sym):
-            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[{index}]"),)))
-        else:
-            found.append(TOP)
-    return union(found)
+    return of_each(ip, whole, lambda atom: unpacked(ip, event, atom, index, count))
+
+
+def unpacked(ip: Interpreter, event: Any, atom: Atom, index: int | None, count: int) -> Value:
+    """The part at ``index`` of ``atom``."""
+    if isinstance(atom, Tuple):
+        if index is not None and len(atom.items) == count:
+            return atom.items[index]
+        return union(list(atom.items)) if atom.items else TOP
+    if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+        return ip.state.contents.get(atom) or TOP
+    if isinstance(atom, Obj) and (atom.type == RESULT or ip.program.is_tensor(ip, atom)):
+        return ip.part(event, frozenset((atom,)), atom.type if atom.type == RESULT else TENSOR)
+    if isinstance(atom, Sym):
+        return frozenset((ip.world.sym(atom.scope, f"{atom.path}[{index}]"),))
+    return TOP
 
 
 def items_of(ip: Interpreter, event: Any, whole: Value) -> Value:
     """What iterating over ``whole`` gives."""
-    found: list[Value] = []
-    for atom in whole:
-        if isinstance(atom, Tuple):
-            found.append(union(list(atom.items)) if atom.items else frozenset())
-        elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
-            found.append(ip.state.contents.get(atom) or TOP)
-        elif isinstance(atom, Obj) and atom.type == SCALAR:
-            found.append(frozenset((ip.world.obj(event, SCALAR),)))
-        elif isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
-            found.append(ip.part(event, frozenset((atom,))))
-        elif isinstance(atom, Obj) and ip.program.is_module(atom):
-            found.append(held_by(ip, event, atom))
-        elif isinstance(atom, Sym):
-            found.append(frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]", parent=atom),)))
-        else:
-            found.append(TOP)
-    return union(found)
+    return of_each(ip, whole, lambda atom: item_in(ip, event, atom))
+
+
+def item_in(ip: Interpreter, event: Any, atom: Atom) -> Value:
+    """What iterating over ``atom`` gives."""
+    if isinstance(atom, Tuple):
+        return union(list(atom.items)) if atom.items else frozenset()
+    if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
+        return ip.state.contents.get(atom) or TOP
+    if isinstance(atom, Obj) and atom.type == SCALAR:
+        return frozenset((ip.world.obj(event, SCALAR),))
+    if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
+        return ip.part(event, frozenset((atom,)))
+    if isinstance(atom, Obj) and ip.program.is_module(atom):
+        return held_by(ip, event, atom)
+    if isinstance(atom, Sym):
+        return frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]", parent=atom),))
+    return TOP
 
 
 def held_by(ip: Interpreter, event: Any, container: Obj) -> Value:

@@ -60,6 +60,10 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD301/handed_over:fill_positions:out[:, 1::2]": (NO, "the line before it raised"),
     "GRD301/in_modules:__init__:self.bias.zero_": (NO, "the line before it raised"),
     "GRD501/plain_loops:accumulation_never_cleared_bad:loss.backward": (MAYBE, "only one step is taken"),
+    "GRD501/several_optimizers:judged_by_the_second_player_bad:criterion": (
+        MAYBE,
+        "which losses were meant to add up cannot be seen",
+    ),
     "GRD501/several_optimizers:cleared_before_the_other_player_bad:d_loss.backward": (
         MAYBE,
         "the gradients that it adds to were not used by a step yet: two losses may be meant to add up",

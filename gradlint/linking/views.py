@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -114,11 +115,16 @@ def concerned(graph: CallGraph, before: Mapping[str, View]) -> set[str]:
 
 
 def in_demand(graph: CallGraph, before: Mapping[str, View]) -> dict[str, set[str]]:
-    """By file, its functions that calls in other files lead to for sure, and that these want to know of."""
+    """By file, its functions that calls in other files lead to for sure, and that these want to know of.
+
+    Of a call that may run more than a value can be, nothing would be known whatever they tell.
+    """
     found = {path: set(view.asked) for path, view in before.items()}
-    for edge in graph.edges:
+    wanting = [edge for edge in graph.edges if edge.call.matters and edge.sure]
+    choices = Counter((edge.caller, edge.call) for edge in wanting)
+    for edge in wanting:
         path, _, qualname = edge.callee.rpartition(":")
-        if edge.call.matters and edge.sure and path_of(edge.caller) != path:
+        if path_of(edge.caller) != path and choices[edge.caller, edge.call] <= MOST_ATOMS:
             found.setdefault(path, set()).add(qualname)
     return found
 

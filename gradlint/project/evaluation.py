@@ -134,7 +134,12 @@ def recorded(candidate: Candidate) -> Reasons:
 
 
 def feeds(other: Candidate, candidate: Candidate) -> bool:
-    """Whether the result of another idle forward is what ``candidate`` is given: one finding is enough."""
+    """Whether one of two idle forwards is given the other's result: one finding is enough.
+
+    It is that of the first, or that of the second if only callers can tell of the first.
+    """
+    if candidate.inner is not None and not other.hops and ("ref", other.body, other.call.dst) in candidate.inner.nodes:
+        return True
     if other is candidate or ("ref", candidate.body, candidate.call.dst) not in other.nodes:
         return False
     return ("ref", other.body, other.call.dst) not in candidate.nodes or other.call.span < candidate.call.span

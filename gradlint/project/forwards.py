@@ -46,6 +46,8 @@ class Candidate:
     hops: int = 0
     elsewhere: Elsewhere | None = None
     """Where the forward stands, if it is in another file."""
+    inner: Candidate | None = None
+    """The same forward seen from where it is made."""
 
     def of(self, *kinds: str) -> list[Use]:
         """The uses of some kinds."""
@@ -192,6 +194,7 @@ class Forwards:
                         uses=uses,
                         nodes=onward.nodes,
                         hops=one.hops + 1,
+                        inner=one.inner or one,
                     )
 
     def _given(self, caller: Body, call: ir.Call, callee: Body, forward: Forward) -> frozenset[Atom]:

@@ -141,4 +141,4 @@ class InplaceAliasReuse(Rule):
 
     def fix(self, fact: SharedEdit, source: Source) -> Fix:
         """Compute a new tensor under the same name."""
-        return Fix(Safety.UNSAFE, "write it out of place", inplace.out_of_place(source, fact.edit))
+        return Fix(Safety.UNSAFE, "write it out of place", inplace.for_each_name(source, fact.edit))

@@ -179,7 +179,9 @@ def test_every_rule_is_in_the_index_once() -> None:
 def test_pages_are_written_and_orphans_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(docs, "capture", lambda root: "captured")
     readme = tmp_path / "README.md"
-    readme.write_text("<!-- capture -->\n<!-- /capture -->\n<!-- rules -->\nold\n<!-- /rules -->\n", encoding="utf-8")
+    readme.write_text(
+        "<!-- capture -->\n<!-- /capture -->\n<!-- rules -->\nwhat was there\n<!-- /rules -->\n", encoding="utf-8"
+    )
     orphan = tmp_path / "docs" / "rules" / "GRD999.md"
     orphan.parent.mkdir(parents=True)
     orphan.touch()
@@ -188,7 +190,7 @@ def test_pages_are_written_and_orphans_removed(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "docs" / "rules" / "GRD101.md").exists()
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("<!-- capture -->\ncaptured\n<!-- /capture -->\n<!-- rules -->\n| rule |")
-    assert "old" not in text
+    assert "what was there" not in text
     assert docs.stale(tmp_path) == {}
 
 

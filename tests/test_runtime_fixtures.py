@@ -20,7 +20,7 @@ import torch
 
 from gradlint.finding import Certainty, Finding
 from gradlint.runtime.arguments import arguments_for
-from gradlint.runtime.claims import verify
+from gradlint.runtime.claims import UNRECORDED, verify
 from gradlint.runtime.observations import observe
 from gradlint.runtime.recorder import record
 from gradlint.runtime.recording import Recording
@@ -55,7 +55,6 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD202/misspelt:flat_buffer_bad:flat.requres_grad": (MAYBE, "the tensor did not require grad anyway"),
     "GRD204/nonleaves:copied_flag_bad:moved.requires_grad": (MAYBE, "on the CPU nothing is copied"),
     "GRD213/losses:accuracy_as_a_term_bad:out.argmax": (MAYBE, "what has no derivative is not followed"),
-    "GRD206/moved:__init__:nn.Parameter": (NO, "on the CPU nothing is moved"),
     "GRD221/computed:output_bad:out.grad": (MAYBE, "a gradient that is read is not recorded"),
     "GRD301/handed_over:fill_positions:out[:, 1::2]": (NO, "the line before it raised"),
     "GRD301/in_modules:__init__:self.bias.zero_": (NO, "the line before it raised"),
@@ -117,18 +116,6 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD217/owners:thawed_later_bad:p.requires_grad": (MAYBE, "whose parameters an optimizer lacks is not recorded"),
 }
 """Findings that a run of their function does not confirm, by file, function and source, and why not."""
-
-UNRECORDED: dict[str, str] = {
-    "GRD304": "which names of one tensor are read is not recorded",
-    "GRD306": "which names of one tensor are read is not recorded",
-    "GRD601": "what stands on the context of a custom function is not recorded",
-    "GRD316": "what an edit with gradients off leaves out of the gradient is not recorded",
-    "GRD603": "what stands on the context of a custom function is not recorded",
-    "GRD608": "what becomes of gradients between two functions is not recorded",
-    "GRD610": "what a checkpoint is given is not recorded",
-    "GRD609": "what stands on the context of a custom function is not recorded",
-}
-"""Rules without a claim, by code, and what the recording lacks; their fixtures say what torch does all the same."""
 
 SHOWN: dict[str, str] = {}
 """Functions called ok whose run shows something all the same, by file and function, and why that is right."""

@@ -39,7 +39,7 @@ def kept(source: Source, cut: LostGraph) -> tuple[Edit, ...]:
     function = source.of(node.func)
     if function == "float" and len(node.args) == 1:
         return (_alone(source, node, node.args[0]),)
-    if function == "torch.tensor" and len(node.args) == 1:
+    if function in ("torch.tensor", "torch.FloatTensor") and len(node.args) == 1:
         listed = isinstance(node.args[0], (ast.List, ast.ListComp)) or "list" in cut.form
         return (source.replace(span_of(node.func), "torch.stack"),) if listed else (_alone(source, node, node.args[0]),)
     raise NoFix("what should stand there instead is not known")

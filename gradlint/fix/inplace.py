@@ -114,6 +114,16 @@ def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[
     return (_cloned(source, place),)
 
 
+def for_each_name(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
+    """Leave the tensor as the other name is to see it: without ``inplace=True``, or else `out_of_place`."""
+    place = source.place(edit.span)
+    for node in reversed(source.path(edit.span)):
+        flagged = _without_flag(source, node) if isinstance(node, ast.Call) and span_of(node) == edit.span else None
+        if flagged is not None and not isinstance(place.node, ast.Expr):
+            return flagged[0]
+    return out_of_place(source, edit)
+
+
 def without_out(source: Source, call: Span) -> tuple[TextEdit, ...]:
     """Write ``result = torch.mul(x, 2)`` for ``torch.mul(x, 2, out=result)``, which is a statement."""
     place = source.place(call)

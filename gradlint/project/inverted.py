@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WANTED = re.compile(
     r"^(?:is_|self_)?(?:(?:requires?|needs?|with|enable|compute|track|want|use|keep|allow)_?grad(?:ient)?s?"
-    r"(?:_enabled)?|grad(?:ient)?s?_(?:required|needed|enabled|wanted)|train|training|is_train|is_training|train_mode"
+    r"(?:_enabled)?|grad(?:ient)?s?_(?:required|needed|wanted)|train|training|is_train|is_training|train_mode"
     r"|do_train|backprop(?:agate)?|differentiable)$"
 )
 """Names of conditions under which gradients are wanted."""

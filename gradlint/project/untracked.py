@@ -72,7 +72,8 @@ def is_off(program: Program, run: Run, forward: Forward) -> bool:
 
 def optimised(program: Program, run: Run, forward: Forward) -> str:
     """In words: an optimizer that steps here has the parameters, and the loss is computed from the result."""
-    backwards = [one for one in run.recorder.all(Backward) if one.how != "grad" and not one.modes.off]
+    passes = (one for one in run.recorder.all(Backward) if one.how != "grad" and not one.modes.off)
+    backwards = [one for one in passes if not one.target.off_graph]  # what has no graph at all is no loss of others
     if not backwards or purpose.evaluates(run.body):
         return ""
     for step in run.recorder.all(Step):

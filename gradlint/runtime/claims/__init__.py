@@ -45,6 +45,18 @@ CLAIMS: dict[str, Claim] = {
 }
 """The claim of each rule, by code."""
 
+UNRECORDED = {
+    "GRD304": "which names of one tensor are read is not recorded",
+    "GRD306": "which names of one tensor are read is not recorded",
+    "GRD316": "what an edit with gradients off leaves out of the gradient is not recorded",
+    "GRD601": "what stands on the context of a custom function is not recorded",
+    "GRD603": "what stands on the context of a custom function is not recorded",
+    "GRD608": "what becomes of gradients between two functions is not recorded",
+    "GRD609": "what stands on the context of a custom function is not recorded",
+    "GRD610": "what a checkpoint is given is not recorded",
+}
+"""Rules without a claim, by code, and what the recording lacks."""
+
 
 def verify(
     findings: Sequence[Finding], recording: Recording, reached: Callable[[Finding], int | None]
@@ -80,7 +92,8 @@ def _answer(question: Question) -> Answer:
 
 
 def _no_claim(question: Question) -> Answer:
-    return undecided(f"{question.ran}; there is no runtime claim for this rule")
+    lacking = UNRECORDED.get(question.finding.code, "there is no runtime claim for this rule")
+    return undecided(f"{question.ran}; {lacking}")
 
 
 def _hits(question: Question) -> int:

@@ -59,6 +59,7 @@ memory: it is unsafe and never applied unasked.
 ```python
 # shows: critic[0].weight.grad.equal(plain[0].weight.grad)
 import copy
+
 torch.manual_seed(0)
 critic = nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 1))
 plain = copy.deepcopy(critic)

@@ -205,6 +205,10 @@ class Leaves(Reading):
         filling += [call for call in self.events(ir.Call) if call.span in passes or self._may_fill(call)]
         if not self.order.precedes(made, read) or not self.order.leads(made, read, filling):
             return False
+        around = set(self.known.loops(read))
+        behind = (event for event in filling if not around.issuperset(self.known.loops(event)))
+        if any(self.order.leads(made, event) and self.order.leads(event, read) for event in behind):
+            return False  # that a loop may run no single time is no reason
         for block in self.body.graph.blocks:
             for event in block.events[:1]:
                 if isinstance(event, ir.Assume) and self.order.leads(made, event) and self.order.precedes(event, read):

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from gradlint.project.summaries import Run
 
 FIXED = re.compile(
-    r"frozen|freeze|fixed|random|target|teacher|ema|momentum|pretrain|reference|(?:^|[._])ref(?:[._]|$)|old|prior|_k$|key",
+    r"frozen|freeze|fixed|random|target|teacher|ema|momentum|pretrain|backbone|extractor|reference|(?:^|[._])ref(?:[._]|$)"
+    r"|old|prior|_k$|key",
     re.IGNORECASE,
 )
 """Names of modules that nobody means to train by gradients."""

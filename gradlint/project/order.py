@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
+from gradlint.project.summaries import dominators_of
 
 if TYPE_CHECKING:
     from gradlint.project.definitions import Definitions
@@ -20,7 +21,7 @@ class Order:
         self._position: dict[ir.Event, int] = {}
         for block in self.blocks:
             self._position.update((event, index) for index, event in enumerate(block.events))
-        self._dominators: dict[int, frozenset[int]] = {}
+        self._dominators: dict[int, set[int]] = {}
 
     def at(self, event: ir.Event) -> tuple[int, int]:
         """The block of an event and its position there."""
@@ -73,28 +74,8 @@ class Order:
                 pending.extend(self.blocks[block].successors)
         return False
 
-    def _before(self, target: int) -> frozenset[int]:
-        """The blocks on every path from the entry to ``target``, without itself."""
-        known = self._dominators.get(target)
-        if known is None:
-            found = set()
-            # Only what leads to the target can be on every path to it.
-            for removed in range(len(self.blocks)):
-                if removed != target and not self._reaches(target, removed):
-                    found.add(removed)
-            known = self._dominators[target] = frozenset(found)
-        return known
-
-    def _reaches(self, target: int, without: int) -> bool:
-        if without == 0:
-            return False
-        pending, seen = [0], {0, without}
-        while pending:
-            block = pending.pop()
-            if block == target:
-                return True
-            for successor in self.blocks[block].successors:
-                if successor not in seen:
-                    seen.add(successor)
-                    pending.append(successor)
-        return False
+    def _before(self, target: int) -> set[int]:
+        """The blocks on every path from the entry to ``target``, itself included."""
+        if target not in self._dominators:
+            self._dominators[target] = dominators_of(self.known.body.graph, target)
+        return self._dominators[target]

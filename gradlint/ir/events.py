@@ -25,6 +25,11 @@ Ref: TypeAlias = int
 Span: TypeAlias = tuple[int, int, int, int]
 
 
+def is_within(inner: Span, outer: Span) -> bool:
+    """Whether one stretch of the source lies in another, or is the same."""
+    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
+
+
 @dataclass(slots=True, eq=False)
 class Event:
     """One step of a body; the base of every class below."""

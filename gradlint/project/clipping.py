@@ -138,8 +138,7 @@ def clips_each(protocol: Protocol, conditions: Conditions, clip: Op, backward: O
 
 def is_argument(op: Op, clip: Op) -> bool:
     """Whether something happens inside of the call that clips."""
-    inner, outer = op.what.span, clip.what.span
-    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
+    return ir.is_within(op.what.span, clip.what.span)
 
 
 def accumulates(protocol: Protocol, op: Op) -> str:

@@ -82,6 +82,11 @@ class Definitions:
         self._solve()
         return self._entry_loads
 
+    def only(self, load: ir.Load) -> ir.Store | None:
+        """The one assignment that gave a read its value; None if there are several, or it may be that at the entry."""
+        seen = self.seen.get(load, frozenset())
+        return next(iter(seen)) if len(seen) == 1 else None
+
     def entering(self, name: str) -> list[ir.Load]:
         """The reads that may see what ``name`` was when the body was entered."""
         return self.entry_loads.get(name, []) if name in self._loaded else []

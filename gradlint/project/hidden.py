@@ -84,8 +84,7 @@ class Search(Reading):
     def _made(self, ref: ir.Ref) -> ir.Event | None:
         """What makes a value, if it is in a variable the event that makes what is stored there."""
         maker = self.maker(ref)
-        stores = self.known.seen[maker] if isinstance(maker, ir.Load) else frozenset()
-        (store,) = stores if len(stores) == 1 else (None,)
+        store = self.known.only(maker) if isinstance(maker, ir.Load) else None
         return self.maker(store.src) if store is not None else maker
 
     # -- containers ----------------------------------------------------------------------------------------

@@ -169,15 +169,12 @@ def is_main(program: Program, body: Body) -> bool:
         return False
     calls = [call.span for call in module.recorder.local_calls() if call.fn.body is body]
     loops = {
-        loop.span for loop in program.module.graph.loops.values() if any(within(span, loop.span) for span in calls)
+        loop.span
+        for loop in program.module.graph.loops.values()
+        if any(ir.is_within(span, loop.span) for span in calls)
     }
     passes = [backward.span for backward in module.recorder.all(Backward)]
-    return not any(span > min(calls) or any(within(span, loop) for loop in loops) for span in passes)
-
-
-def within(inner: ir.Span, outer: ir.Span) -> bool:
-    """Whether a place is part of another."""
-    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
+    return not any(span > min(calls) or any(ir.is_within(span, loop) for loop in loops) for span in passes)
 
 
 def is_script(module: Body, run: Run) -> bool:

@@ -54,8 +54,7 @@ class Lineage:
     def operands(self, event: ir.Event) -> list[ir.Ref]:
         """The temporaries that the result of an event hangs on the graph with."""
         if isinstance(event, ir.Load):
-            stores = self.known.seen.get(event, frozenset())
-            only = next(iter(stores)) if len(stores) == 1 else None
+            only = self.known.only(event)
             return [only.src] if only is not None else []
         if isinstance(event, (ir.Binary, ir.Unary, ir.Augment, ir.Call)) and self._is_off(event):
             return []

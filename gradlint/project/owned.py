@@ -98,10 +98,9 @@ class Owned(Reading):
             return len(stores) == 1 and self._is_filtered(stores[0].src)
         if maker is None:
             return False
-        start, end = maker.span[:2], maker.span[2:]
         bodies = [self.body, *(event.body for event in self.events(ir.MakeFunction))]
         reads = (event for body in bodies for event in self.tracer.definitions(body).attributes)
-        return any(e.name == "requires_grad" and start <= e.span[:2] and e.span[2:] <= end for e in reads)
+        return any(e.name == "requires_grad" and ir.is_within(e.span, maker.span) for e in reads)
 
     def _thawed(self, made: ir.Call, owners: Value) -> Iterator[tuple[str, ir.Event, str]]:
         """What is made trainable after an optimizer has taken the parameters that were."""

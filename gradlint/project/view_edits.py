@@ -63,8 +63,7 @@ def made_by(definitions: Definitions, run: Run, ref: ir.Ref) -> tuple[ir.Event, 
     for _ in range(LONGEST):
         event = definitions.makers.get(ref)
         if isinstance(event, ir.Load):
-            seen = definitions.seen.get(event, frozenset())
-            (store,) = seen if len(seen) == 1 else (None,)
+            store = definitions.only(event)
             if store is None:
                 return None
             ref = store.src
@@ -90,8 +89,7 @@ def several(definitions: Definitions, run: Run, ref: ir.Ref) -> tuple[ir.Event, 
     for _ in range(LONGEST):
         event = definitions.makers.get(ref)
         if isinstance(event, ir.Load):
-            seen = definitions.seen.get(event, frozenset())
-            (store,) = seen if len(seen) == 1 else (None,)
+            store = definitions.only(event)
             if store is None:
                 return None
             ref = store.src

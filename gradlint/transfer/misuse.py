@@ -101,14 +101,9 @@ def discarded(ip: Interpreter, e: ir.Discard) -> None:
         atom = pending.pop()
         if isinstance(atom, Tuple):
             pending.extend(part for item in atom.items for part in item)
-        elif isinstance(atom, Obj) and is_idle(ip, atom) and is_within(atom.span, e.span):
+        elif isinstance(atom, Obj) and is_idle(ip, atom) and ir.is_within(atom.span, e.span):
             form = "wraps" if atom.type == WRAPPER else "discarded"
             ip.recorder.note(ContextMisuse(atom.span, *ip.where(), form, *made_by(ip, atom)))
-
-
-def is_within(inner: ir.Span, outer: ir.Span) -> bool:
-    """Whether one stretch of the source lies in another."""
-    return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
 
 
 def is_idle(ip: Interpreter, atom: Obj) -> bool:

@@ -293,7 +293,7 @@ def facts_of(
         untracked_terms=list(untracked.untracked_terms(run)),
         not_called=list(uncalled.not_called(program, run)),
         vain_enables=list(vain.vain_enables(run)),
-        inverted=list(inverted.inverted(run)),
+        inverted=list(inverted.inverted(evaluation.tracer.definitions(body), run)),
         noisy=list(eval_mode.noisy(program, run, evaluation)),
         stuck_in_eval=list(eval_mode.stuck(protocol)),
         reentered=list(reentry.reentered(run)),

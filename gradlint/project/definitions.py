@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, TypeAlias, TypeVar
 
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Block, Body
 
 Definition: TypeAlias = "ir.Store | None"
 """An assignment; None stands for the value that a name has when the body is entered."""
+E = TypeVar("E", bound=ir.Event)
+
 ENTERED: frozenset[Definition] = frozenset((None,))
 
 INPUTS: dict[type[ir.Event], Callable[[Any], tuple[ir.Ref | None, ...]]] = {
@@ -63,6 +66,17 @@ class Definitions:
         for block in body.graph.blocks:
             for event in block.events:
                 self._enter(block, event)
+
+    @cached_property
+    def _by_kind(self) -> dict[type[ir.Event], list[ir.Event]]:
+        found: dict[type[ir.Event], list[ir.Event]] = {}
+        for event in self.blocks:
+            found.setdefault(type(event), []).append(event)
+        return found
+
+    def events(self, kind: type[E]) -> list[E]:
+        """All events of one kind, block after block."""
+        return self._by_kind.get(kind, [])  # type: ignore[return-value]
 
     @property
     def seen(self) -> dict[ir.Load, frozenset[Definition]]:

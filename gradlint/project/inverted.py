@@ -12,6 +12,7 @@ from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Ref, Span
+    from gradlint.project.definitions import Definitions
     from gradlint.project.summaries import Run
 
 WANTED = re.compile(
@@ -29,37 +30,24 @@ OFF = frozenset({"torch.no_grad", "torch.inference_mode"})
 ON = frozenset({"torch.enable_grad", "contextlib.nullcontext"})
 
 
-def inverted(run: Run) -> Iterator[Inverted]:
+def inverted(definitions: Definitions, run: Run) -> Iterator[Inverted]:
     """Yield the contexts of one body that stand on the wrong side of their condition, in source order."""
-    found = {fact.span: fact for fact in (*choices(run), *flags(run))}
+    found = {fact.span: fact for fact in (*choices(definitions, run), *flags(definitions, run))}
     yield from sorted(found.values(), key=lambda fact: fact.span)
 
 
-class Makers:
-    """What makes the temporaries of one body, and what its branches assume."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.made: dict[Ref, ir.Event] = {}
-        for block in run.body.graph.blocks:
-            for event in block.events:
-                dst = getattr(event, "dst", None)
-                if dst is not None and not isinstance(event, ir.Copy):
-                    self.made[dst] = event
-
-    def condition(self, ref: Ref, truth: bool) -> tuple[str, bool]:
-        """How the source calls a condition, without the ``not`` in front, and what it is taken to be."""
-        event = self.made.get(ref)
-        if isinstance(event, ir.Unary) and event.op == "not":
-            return self.condition(event.src, not truth)
-        if isinstance(event, (ir.Load, ir.Attr)):
-            return self.run.labels[event.dst], truth
-        return "", truth
+def condition(definitions: Definitions, run: Run, ref: Ref, truth: bool) -> tuple[str, bool]:
+    """How the source calls a condition, without the ``not`` in front, and what it is taken to be."""
+    event = definitions.makers.get(ref)
+    if isinstance(event, ir.Unary) and event.op == "not":
+        return condition(definitions, run, event.src, not truth)
+    if isinstance(event, (ir.Load, ir.Attr)):
+        return run.labels[event.dst], truth
+    return "", truth
 
 
-def choices(run: Run) -> Iterator[Inverted]:
+def choices(definitions: Definitions, run: Run) -> Iterator[Inverted]:
     """``no_grad() if gradients_required else nullcontext()``, also as two assignments."""
-    makers: Makers | None = None
     sides: dict[tuple[Ref, object], dict[bool, tuple[Value, Span]]] = {}
     for block in run.body.graph.blocks:
         first = block.events[0] if block.events else None
@@ -74,30 +62,24 @@ def choices(run: Run) -> Iterator[Inverted]:
     for (cond, _), both in sides.items():
         if len(both) < 2:
             continue
-        makers = makers or Makers(run)
         for truth in (True, False):
             if is_any(both[truth][0], OFF) and is_any(both[not truth][0], ON):
-                name, taken = makers.condition(cond, truth)
+                name, taken = condition(definitions, run, cond, truth)
                 if contradicts(name, taken):
                     only = next(iter(both[truth][0]))
                     span = only.span if isinstance(only, Context) else both[truth][1]
                     yield Inverted(span, names(both[truth][0]), name, taken, "choice")
 
 
-def flags(run: Run) -> Iterator[Inverted]:
+def flags(definitions: Definitions, run: Run) -> Iterator[Inverted]:
     """``set_grad_enabled(not training)`` and ``set_grad_enabled(evaluate)``."""
-    makers: Makers | None = None
-    for block in run.body.graph.blocks:
-        for event in block.events:
-            if not isinstance(event, ir.Call) or event.func < 0 or len(event.args) != 1:
-                continue
-            if {atom.name if isinstance(atom, Api) else "" for atom in run.temps[event.func]} == {
-                "torch.set_grad_enabled"
-            }:
-                makers = makers or Makers(run)
-                name, on = makers.condition(event.args[0], True)
-                if contradicts(name, not on):
-                    yield Inverted(event.span, "torch.set_grad_enabled", name, not on, "flag")
+    for event in definitions.events(ir.Call):
+        if event.func < 0 or len(event.args) != 1:
+            continue
+        if {atom.name if isinstance(atom, Api) else "" for atom in run.temps[event.func]} == {"torch.set_grad_enabled"}:
+            name, on = condition(definitions, run, event.args[0], True)
+            if contradicts(name, not on):
+                yield Inverted(event.span, "torch.set_grad_enabled", name, not on, "flag")
 
 
 def contradicts(name: str, truth: bool) -> bool:

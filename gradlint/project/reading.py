@@ -23,9 +23,6 @@ class Reading:
     def __init__(self, program: Program, tracer: Tracer, run: Run) -> None:
         self.program, self.tracer, self.run, self.body = program, tracer, run, run.body
         self.known = tracer.definitions(run.body)
-        self._by_kind: dict[type[ir.Event], list[ir.Event]] = {}
-        for event in self.known.blocks:
-            self._by_kind.setdefault(type(event), []).append(event)
 
     @cached_property
     def order(self) -> Order:
@@ -34,7 +31,7 @@ class Reading:
 
     def events(self, kind: type[E]) -> list[E]:
         """All events of one kind, block after block."""
-        return self._by_kind.get(kind, [])  # type: ignore[return-value]
+        return self.known.events(kind)
 
     def value(self, ref: ir.Ref) -> Value:
         """What a temporary may be."""

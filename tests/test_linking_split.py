@@ -27,10 +27,6 @@ FEWEST_SPLIT = 35
 
 STAYS: dict[tuple[str, str], str] = {
     ("GRD301/handed_over", "rescale"): "who edits what a caller in another file hands over is reported at the call",
-    (
-        "GRD101/custom_functions_and_closures",
-        "PlainSGD",
-    ): "how an optimizer calls its closure is not told",
     ("GRD102/eval_mode_for_good", "SCORER"): "whether anybody trains a variable is asked of its file",
     ("GRD102/methods_for_inference", "QNetwork"): "the caller in sight that acts has to be in the same file",
     (
@@ -39,7 +35,6 @@ STAYS: dict[tuple[str, str], str] = {
     ): "a guard in the same file is that of all methods",
     ("GRD116/transforms", "energy"): "that what an imported function returns has no graph is asked of code in sight",
     ("GRD116/transforms", "inside"): "that what an imported function returns has no graph is asked of code in sight",
-    ("GRD508/closures", "Plain"): "how an optimizer calls its closure is not told",
     ("GRD120/train_mode", "Net"): "what layers a class of another file has is not told",
     ("GRD121/loops", "Plain"): "what layers a class of another file has is not told",
     ("GRD104/not_called", "ng"): "no body is looked at for what an imported name means",

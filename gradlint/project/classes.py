@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Atom, Cls, Fn, Obj, Value
 from gradlint.ir import events as ir
-from gradlint.torch_model import modules, trainable_modules
+from gradlint.torch_model import modules, optimizers, trainable_modules
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 MODULE_BASE = re.compile(r"(?:^|\.)(?:\w*Module|\w*PreTrainedModel|PreTrainedModel|LightningModule|MessagePassing)$")
 """Last names of outside base classes that are modules: the frameworks' own base classes end so."""
+OPTIMIZER_BASE = re.compile(r"(?:^|\.)\w*Optimizer$")
+"""Last names of outside base classes that are optimizers."""
 SHORT = 4
 """A method that raises and has no more blocks than this in its graph does nothing else."""
 FUNCTION_BASE = "torch.autograd.Function"
@@ -72,6 +74,12 @@ def is_module_class(name: str) -> bool:
     if name.startswith("torch.nn."):
         return name.rpartition(".")[2] in modules()
     return MODULE_BASE.search(name) is not None
+
+
+def is_optimizer(cls: Cls) -> bool:
+    """Whether instances of ``cls`` are optimizers: a base outside the project is one of torch, or is called so."""
+    outside = (base.name for base in lineage(cls) if isinstance(base, Api))
+    return any(name in optimizers() or OPTIMIZER_BASE.search(name) for name in outside)
 
 
 def is_trainable_layer(cls: Cls) -> bool:

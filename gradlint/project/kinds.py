@@ -56,6 +56,8 @@ class Kinds:
     def is_optimizer(self, atom: Atom) -> bool:
         """Whether an atom is an optimizer, for certain or by its name."""
         if isinstance(atom, Obj):
+            if atom.cls is not None:
+                return classes.is_optimizer(atom.cls)
             return atom.type in optimizers() or atom.type == "torch.optim.Optimizer"
         return (
             isinstance(atom, Sym)

@@ -275,7 +275,9 @@ class Program(Scopes, Kinds):
         """Call a function of the file."""
         if self.is_abstract(fn.body):
             return summaries.call_unknown(ip, site, fn)
-        return summaries.call(ip, self, site, fn)
+        result = summaries.call(ip, self, site, fn)
+        gradients.own_step(ip, site, fn)
+        return result
 
     def bind_arguments(self, body: Body, arguments: dict[str, Value]) -> None:
         """Functions passed to a parameter are called where the parameter is."""

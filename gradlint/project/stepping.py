@@ -107,7 +107,7 @@ def called_off(program: Program, run: Run) -> Iterator[ClosureMisuse]:
     if body.name != "step" or body.parent is None or body.parent.kind != "class":
         return
     cls = program.class_of(body.parent)
-    if not isinstance(cls, Cls) or not any("ptimizer" in name for name in classes.names(program, cls)):
+    if not isinstance(cls, Cls) or not classes.is_optimizer(cls):
         return
     for block in body.graph.blocks:
         changes = run.recorder.modes.get(block.index, [])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Api, Atom, Obj, Sym, Unknown, Value
+from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Api, Atom, Fn, Obj, Sym, Unknown, Value
 from gradlint.facts import Backward, Clear, InferenceUse, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
@@ -58,6 +58,21 @@ def note_step(ip: Interpreter, happening: Step) -> None:
     if ip.state.modes == grad_mode.INFERENCE:
         call = f"{happening.optimizer.name}.step()"
         ip.recorder.note(InferenceUse(happening.span, *ip.where(), "step", call, "the state of the optimizer"))
+
+
+def own_step(ip: Interpreter, site: Site, fn: Fn) -> None:
+    """Note the step of an optimizer whose ``step`` is code in sight, unless that steps an optimizer itself.
+
+    What it is given may be a closure, which that code calls in the mode that it likes.
+    """
+    if fn.body.name != "step" or fn.receiver is None or not ip.program.is_optimizer(fn.receiver):
+        return
+    if any(happening.span == site.event.span for happening in ip.recorder.all(Step)):
+        return
+    if site.values():
+        assign(ip, site.event.span, TOP)
+    ref = ip.receivers.get(site.event.func, ir.OPAQUE_REF)
+    step(ip, site.event, ref, frozenset((fn.receiver,)), bool(site.values()))
 
 
 def clear(ip: Interpreter, event: ir.Call, subject: Value, name: str) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.linking.interface import Interface, View
+    from gradlint.linking.reads import Reads
     from gradlint.rule import Draft
     from gradlint.torch_model.frameworks import Framework
     from gradlint.torch_model.words import Places
@@ -77,7 +78,8 @@ class Report:
     """What was found in one file. ``failed`` tells that some part of it was not analysed.
 
     ``told`` is what the file tells those it is linked with, encoded; None if it is not known, or stands alone. If it
-    was told something, only of what was analysed: the rest stays as it was.
+    was told something, only of what was analysed: the rest stays as it was. ``reads`` is what it looked at of that,
+    None if that is not known.
     ``quiet``: nothing in it was analysed, for it says nothing of gradients. Evidence in other files is at paths that
     begin with `ELSEWHERE`.
     """
@@ -87,6 +89,7 @@ class Report:
     excerpts: Mapping[Location, Excerpt] = field(default_factory=dict)
     failed: bool = False
     told: bytes | None = None
+    reads: Reads | None = None
     quiet: bool = False
 
 
@@ -188,6 +191,7 @@ class _Check:
         self._lines = Lines(source.text)
         self._tree: ast.Module | None = None
         self._interface: Interface | None = None
+        self._reads: Reads | None = None
         self._failures: list[Finding] = []
         self._drafts_of: dict[tuple[str, Location], Draft] = {}
         self._complete = True
@@ -213,7 +217,7 @@ class _Check:
         mended = self._with_fixes(certain)
         findings = sorted(mended + self._failures, key=lambda f: f.sort_key)
         excerpts = {place: self._lines.excerpt(place) for place in shown_places(findings).get(self._source.path, ())}
-        return Report(self._source.path, tuple(findings), excerpts, bool(self._failures), told, quiet)
+        return Report(self._source.path, tuple(findings), excerpts, bool(self._failures), told, self._reads, quiet)
 
     def _hold_against_grammar(self) -> None:
         """Of a file that says nothing about gradients only this is said: that it is no Python."""
@@ -333,8 +337,8 @@ class _Check:
         self._tree = whole
         return lower(text, tree, places, short)
 
-    def _tell(self, interface: Interface) -> None:
-        self._interface = interface
+    def _tell(self, interface: Interface, reads: Reads) -> None:
+        self._interface, self._reads = interface, reads
 
     def _on_crash(self, body: Body, error: Exception) -> None:
         self._crash(error, f"the analysis of {_called(body)} failed", body.name_span)

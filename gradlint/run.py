@@ -20,8 +20,9 @@ from gradlint.source import naming, reading
 from gradlint.source.discovery import Target
 
 if TYPE_CHECKING:
-    from gradlint.linking.interface import Interface
+    from gradlint.linking.interface import Interface, View
     from gradlint.linking.link import Link
+    from gradlint.linking.reads import Reads
 
 # Below either of these, starting processes takes longer than doing the work.
 _MANY_FILES = 40
@@ -65,7 +66,7 @@ class Run:
         self._shown = {file.target.shown: file for file in self._files}
         self._on_progress = on_progress
         self._done = 0
-        self._told: dict[str, bytes] = {}
+        self._told: dict[str, tuple[bytes, Reads | None]] = {}
         self._interfaces: dict[str, Interface] = {}
 
     def reports(self, workers: Workers) -> list[Report]:
@@ -106,15 +107,15 @@ class Run:
             self._check(_batches(_jobs_again(again), size), workers)
         return []
 
-    def _views(self, link: Link) -> dict[str, bytes]:
+    def _views(self, link: Link) -> dict[str, View]:
         """Pass on what the files told since this was asked last; return what they are told in return."""
         from gradlint.linking.completing import completed
         from gradlint.linking.interface import decode_interface
 
-        for name, data in sorted(self._told.items()):
+        for name, (data, reads) in sorted(self._told.items()):
             told, before = decode_interface(data), self._interfaces.get(name)
             self._interfaces[name] = told if before is None else completed(told, before)
-            link.tell(self._interfaces[name])
+            link.tell(self._interfaces[name], reads)
         self._told.clear()
         return link.views()
 
@@ -136,7 +137,7 @@ class Run:
                 yield Job(file.target.shown, data, file.ignored, file.name)
                 continue
             if file.name:
-                self._told[file.name] = filecheck.told_of_nothing(file.name)
+                self._told[file.name] = filecheck.told_of_nothing(file.name), None
             self._advance(1)
 
     def _check(self, batches: Iterator[list[Job]], workers: Workers) -> None:
@@ -146,7 +147,7 @@ class Run:
                 file = self._shown[report.path]
                 file.report = report
                 if report.told is not None:
-                    self._told[file.name] = report.told
+                    self._told[file.name] = report.told, report.reads
             self._advance(len(reports))
 
     def _checked(self, batches: Iterator[list[Job]], workers: Workers) -> Iterator[list[Report]]:
@@ -179,21 +180,21 @@ def _names(targets: Sequence[Target]) -> list[str]:
     return [names.get(target, "") for target in targets]
 
 
-def _is_asked(file: _File, views: dict[str, bytes]) -> bool:
+def _is_asked(file: _File, views: dict[str, View]) -> bool:
     """Whether a file is to be checked again: it is told something, and has something in it that can depend on it."""
-    from gradlint.linking.interface import decode_view
-
     if file.report is None or file.name not in views:
         return False
-    return not file.report.quiet or bool(decode_view(views[file.name]).asked)
+    return not file.report.quiet or bool(views[file.name].asked)
 
 
-def _jobs_again(again: Iterable[tuple[_File, bytes]]) -> Iterator[Job]:
+def _jobs_again(again: Iterable[tuple[_File, View]]) -> Iterator[Job]:
     """Read files again; one that has changed meanwhile keeps its report."""
+    from gradlint.linking.interface import encode
+
     for file, view in again:
         data = _unchanged(file)
         if data is not None:
-            yield Job(file.target.shown, data, file.ignored, file.name, view)
+            yield Job(file.target.shown, data, file.ignored, file.name, encode(view))
 
 
 def _unchanged(file: _File) -> bytes | None:

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 ROOT = Path(__file__).resolve().parent.parent
 _ON = {"cpu": (), "cuda": (pytest.mark.gpu,)}
 

@@ -7,8 +7,9 @@ import ast
 from gradlint.facts import Facts
 from gradlint.ir.events import Span
 from gradlint.linking.completing import completed
-from gradlint.linking.interface import EMPTY, Interface, Place, View, decode_view
+from gradlint.linking.interface import EMPTY, Interface, Place, View
 from gradlint.linking.link import Link
+from gradlint.linking.reads import Reads
 from gradlint.lower.python import lower
 from gradlint.lower.python.outline import outline
 from gradlint.project.analysis import analyse
@@ -26,13 +27,20 @@ def place(span: Span) -> Place:
 
 def told(text: str, name: str = "a.py", view: View = EMPTY) -> tuple[Interface, list[Facts]]:
     """What a file with ``text`` tells the others, and its facts, if it is told ``view``."""
-    interfaces: list[Interface] = []
+    interface, facts, _ = told_and_read(text, name, view)
+    return interface, facts
+
+
+def told_and_read(text: str, name: str, view: View) -> tuple[Interface, list[Facts], Reads]:
+    """What a file tells, its facts, and what it looked at of ``view``."""
+    answers: list[tuple[Interface, Reads]] = []
     places = Places(text)
     short = outline(text, places, view.asked)
     module = lower(text, ast.parse(short), places, short)
-    facts = list(analyse(module, name, view=view, name=name, tell=interfaces.append, locate=place))
-    solved = {function.qualname for function in interfaces[0].functions.values() if function.solved}
-    return completed(interfaces[0], sketch(ast.parse(text), name, Lines(text), solved)), facts
+    facts = list(analyse(module, name, view=view, name=name, tell=lambda *answer: answers.append(answer), locate=place))
+    interface, reads = answers[0]
+    solved = {function.qualname for function in interface.functions.values() if function.solved}
+    return completed(interface, sketch(ast.parse(text), name, Lines(text), solved)), facts, reads
 
 
 def linked(files: dict[str, str]) -> dict[str, list[Facts]]:
@@ -41,9 +49,9 @@ def linked(files: dict[str, str]) -> dict[str, list[Facts]]:
     pending = dict.fromkeys(files, EMPTY)
     for _ in range(MOST_ROUNDS):
         for path, view in pending.items():
-            interface, facts[path] = told(files[path], path, view)
-            link.tell(interface)
-        pending = {path: decode_view(view) for path, view in link.views().items()}
+            interface, facts[path], reads = told_and_read(files[path], path, view)
+            link.tell(interface, reads)
+        pending = link.views()
         if not pending:
             return facts
     raise AssertionError("the views go on changing")

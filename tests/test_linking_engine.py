@@ -15,8 +15,9 @@ from small_project import EVALUATION, GUARDED, QUIET, project, unguarded
 
 from gradlint import Config, Result, check_paths, check_source, filecheck, pool, run
 from gradlint.filecheck import Job, Report, Settings
-from gradlint.linking.interface import Interface, View, decode_interface, encode
+from gradlint.linking.interface import Interface, View, decode_interface
 from gradlint.linking.link import Link
+from gradlint.linking.reads import Reads
 
 __all__ = ["project"]
 
@@ -137,12 +138,12 @@ class FakeLink(Link):
         super().__init__()
         self.told.append([])
 
-    def tell(self, interface: Interface) -> None:
+    def tell(self, interface: Interface, reads: Reads | None = None) -> None:
         self.told[-1].append(interface.path)
 
-    def views(self) -> dict[str, bytes]:
+    def views(self) -> dict[str, View]:
         self.told.append([])
-        return {path: encode(view) for path, view in self.rounds.pop(0).items()} if self.rounds else {}
+        return self.rounds.pop(0) if self.rounds else {}
 
 
 @pytest.fixture
@@ -197,12 +198,12 @@ def test_what_was_not_looked_at_again_stays_told(project: Path, monkeypatch: pyt
     told: list[Interface] = []
 
     class Asking(Link):
-        def tell(self, interface: Interface) -> None:
+        def tell(self, interface: Interface, reads: Reads | None = None) -> None:
             if interface.path == "quiet.py":
                 told.append(interface)
 
-        def views(self) -> dict[str, bytes]:
-            return {"quiet.py": encode(ASKED)} if len(told) == 1 else {}
+        def views(self) -> dict[str, View]:
+            return {"quiet.py": ASKED} if len(told) == 1 else {}
 
     monkeypatch.setattr("gradlint.linking.link.Link", Asking)
     check_paths(["."], Config(), jobs=1)
@@ -225,7 +226,7 @@ def test_the_rounds_come_to_an_end(
 def test_a_file_that_changes_meanwhile_keeps_its_first_report(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     views = Link.views
 
-    def meanwhile(link: Link) -> dict[str, bytes]:
+    def meanwhile(link: Link) -> dict[str, View]:
         (project / "lib" / "evaluation.py").write_text("import torch\ntorch.no_grad()\n")
         (project / "main.py").unlink(missing_ok=True)
         return views(link)
@@ -247,8 +248,8 @@ def test_a_file_that_kills_its_process_later_takes_nothing_along(
 
     views = Link.views
 
-    def told(link: Link) -> dict[str, bytes]:
-        return {"main.py": encode(ASKED)} | views(link)
+    def told(link: Link) -> dict[str, View]:
+        return {"main.py": ASKED} | views(link)
 
     monkeypatch.setattr(Link, "views", told)
     monkeypatch.setattr(filecheck, "check_file", deadly)
@@ -267,7 +268,7 @@ def test_a_file_that_kills_its_process_later_takes_nothing_along(
 
 @pytest.fixture
 def broken_link(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(link: Link) -> dict[str, bytes]:
+    def fail(link: Link) -> dict[str, View]:
         raise KeyError("boom")
 
     monkeypatch.setattr(Link, "views", fail)

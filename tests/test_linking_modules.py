@@ -165,7 +165,7 @@ PARTS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3)
 FILES = st.builds(lambda parts, end: "/".join(parts) + end, PARTS, st.sampled_from([".py", "/__init__.py", ".pyi"]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sets(FILES, max_size=8), st.lists(PARTS, min_size=1, max_size=6))
 def test_a_script_finds_what_python_finds(files: set[str], names: list[list[str]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -193,7 +193,7 @@ def python_finds(folder: str, parts: list[str]) -> tuple[str, str] | None:
     return found
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.sets(FILES, min_size=1).flatmap(lambda files: st.tuples(st.just(sorted(files)), st.permutations(sorted(files)))),
     PARTS,

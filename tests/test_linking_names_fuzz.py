@@ -39,7 +39,7 @@ FILE = st.tuples(
 QUESTIONS = st.lists(st.tuples(st.sampled_from(FILES), SAID), min_size=1, max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(FILES), FILE, min_size=1), QUESTIONS, st.randoms(use_true_random=False))
 def test_circles_end_and_no_order_matters(
     files: dict[
@@ -148,7 +148,7 @@ def identified(thing: object) -> str:
     return f"{module.replace('.', '/')}{'' if '.' in module else '/__init__'}.py:{qualname}"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(*[STATEMENTS] * len(MODULES)))
 def test_names_stand_for_what_python_makes_of_them(
     modules: tuple[tuple[int, list[tuple[str, str, int, str]]], ...],

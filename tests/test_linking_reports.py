@@ -11,6 +11,7 @@ import pytest
 from small_project import UNGUARDED, project, unguarded
 
 from gradlint import Config, Result, check_paths, report
+from gradlint.linking.interface import View
 from gradlint.linking.link import Link
 
 __all__ = ["project"]
@@ -49,7 +50,7 @@ def test_evidence_in_a_file_that_is_gone_is_left_out_of_the_frame(
 ) -> None:
     views = Link.views
 
-    def meanwhile(link: Link) -> dict[str, bytes]:
+    def meanwhile(link: Link) -> dict[str, View]:
         found = views(link)
         (project / "other.py").write_text("\n" + UNGUARDED)
         return found

@@ -26,7 +26,7 @@ def excluded(globs: Globs, parts: list[str]) -> bool:
     return any(globs.decide(path, is_folder) for path, is_folder in steps)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(LINES.filter(lambda line: not line.startswith("!")), min_size=1, max_size=4), PATHS)
 def test_agrees_with_pathspec(lines: list[str], parts: list[str]) -> None:
     spec = pathspec.GitIgnoreSpec.from_lines(lines)

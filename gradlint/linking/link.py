@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gradlint.linking import turns
-from gradlint.linking.interface import EMPTY, Interface, View, encode
+from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.names import Names
+from gradlint.linking.reads import Reads, is_news
 from gradlint.linking.views import views_and_leads
 
 MOST_TURNS = 3
@@ -20,20 +21,25 @@ class Link:
 
     def __init__(self) -> None:
         self._interfaces: dict[str, Interface] = {}
+        self._reads: dict[str, Reads | None] = {}
         self._told: dict[str, View] = {}
         self._now: dict[str, View] = {}
         self._leads: dict[str, set[str]] = {}
         self._news = False
         self._turns = 0
 
-    def tell(self, interface: Interface) -> None:
-        """A file tells what others may want to know; what it told before no longer counts."""
+    def tell(self, interface: Interface, reads: Reads | None = None) -> None:
+        """A file tells what others may want to know; what it told before no longer counts.
+
+        ``reads`` is what it looked at of what it was told; None if that is not known.
+        """
+        self._reads[interface.path] = reads
         if interface != self._interfaces.get(interface.path):
             self._interfaces[interface.path] = interface
             self._news = True
 
-    def views(self) -> dict[str, bytes]:
-        """Return by path, encoded, what files are to be told that differs from what they were told before.
+    def views(self) -> dict[str, View]:
+        """Return by path what files are to be told that differs from what they were told before, and looked at.
 
         Nothing is returned for a file that there is nothing to tell, unless it was told something before. A file waits
         for those of which it is told, if they are to be told something themselves.
@@ -43,7 +49,11 @@ class Link:
             self._now, self._leads = views_and_leads(self._interfaces, Names(self._interfaces), self._told)
         changed = {path for path, view in self._now.items() if view != self._told.get(path, EMPTY)}
         self._turns += 1
-        if self._turns <= MOST_TURNS:
-            changed = turns.first(changed, self._leads)
-        self._told |= {path: self._now[path] for path in changed}
-        return {path: encode(self._now[path]) for path in sorted(changed)}
+        matters = {path for path in changed if self._is_news(path)}
+        waiting = matters - turns.first(matters, self._leads) if self._turns <= MOST_TURNS else set()
+        self._told |= {path: self._now[path] for path in changed - waiting}
+        return {path: self._now[path] for path in sorted(matters - waiting)}
+
+    def _is_news(self, path: str) -> bool:
+        reads = self._reads.get(path)
+        return reads is None or is_news(self._told.get(path, EMPTY), self._now[path], reads)

@@ -30,6 +30,7 @@ from gradlint.facts.edits import OutWrite
 from gradlint.facts.leaves import IntegerLeaf
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, Interface, View
+from gradlint.linking.reads import Reads
 from gradlint.project import (
     averaging,
     classes,
@@ -84,7 +85,7 @@ from gradlint.torch_model import roles
 from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
-Tell = Callable[[Interface], None]
+Tell = Callable[[Interface, Reads], None]
 
 
 def bodies(module: Body) -> Iterator[Body]:
@@ -111,8 +112,8 @@ def analyse(
     """Yield the facts of every body of a file; a body that crashes is reported to ``on_crash`` and left out.
 
     ``view`` is what is known of other files, among which this one is called ``name``; ``tell`` is called at the end
-    with what this file tells the others, its places as ``locate`` has them. ``rows`` are the contracts of frameworks in
-    force, those that come with gradlint if there are none.
+    with what this file tells the others, its places as ``locate`` has them, and with what it looked at of ``view``.
+    ``rows`` are the contracts of frameworks in force, those that come with gradlint if there are none.
     Raises `OutOfTime` when `time.monotonic` passes ``deadline``, in seconds, before all bodies are solved.
     """
     program = Program(module, deadline, view, name, rows)
@@ -151,7 +152,8 @@ def analyse(
         if guarded(body, partial(collect, known, program, body, path, entries, recorded, evaluation)):
             yield from known
     if tell is not None and locate is not None:
-        tell(telling.interface(program, evaluation, [body for body in solved if body not in crashed], locate))
+        told = telling.interface(program, evaluation, [body for body in solved if body not in crashed], locate)
+        tell(told, frozenset(program.stubs.reads))
 
 
 def collect(

@@ -160,7 +160,7 @@ def is_none(value: Value) -> bool:
 def methods_of(program: Program, cls: Cls, name: str, definitions: Definitions | None = None) -> Fn | None:
     """The method ``name`` of a custom function, if its code is in this file."""
     fn = classes.own_function(program, cls, name)
-    return fn if fn is not None and program.stubs.data(fn.body) is None else None
+    return fn if fn is not None and not program.stubs.is_stub(fn.body) else None
 
 
 def static(fn: Fn) -> bool:

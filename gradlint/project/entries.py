@@ -49,7 +49,7 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
             if caller.sure or grad_mode.never_records(caller.modes):
                 entries[body] |= entered_in(program, body, caller.modes)
     settle(program, entries)
-    guarded = [body for body, modes in entries.items() if switched(modes) and program.stubs.data(body) is None]
+    guarded = [body for body, modes in entries.items() if switched(modes) and not program.stubs.is_stub(body)]
     unknown = [body for body in guarded if not callers_elsewhere(program, body)]
     unseen = [body for body in unknown if is_called_out_of_sight(program, body, bodies)]
     entries |= {body: entries[body] | first_entry(program, body) for body in unseen}
@@ -60,7 +60,7 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
 
 def callers_elsewhere(program: Program, body: Body) -> tuple[Caller, ...]:
     """The callers of ``body`` in other files, and those in this one that were not analysed."""
-    return program.stubs.view.callers.get(body.qualname, ()) if program.stubs.data(body) is None else ()
+    return program.stubs.callers(body)
 
 
 def entered_in(program: Program, body: Body, modes: int) -> int:

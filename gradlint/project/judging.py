@@ -219,7 +219,7 @@ class Judging:
         """The backward passes that start from something that no forward in the body is known to have made."""
         uses = [use for one in self.forwards.direct(run) for use in one.of(WALKED)]
         spans = {use.event.span for use in uses}
-        elsewhere = {use.body.name for use in uses if self.program.stubs.data(use.body) is not None}
+        elsewhere = {use.body.name for use in uses if self.program.stubs.is_stub(use.body)}
         passes = (one for one in run.recorder.all(Backward) if one.span not in spans and one.origin not in spans)
         return [one for one in passes if one.origin is not None or one.through not in elsewhere]
 

@@ -173,7 +173,7 @@ class Program(Scopes, Kinds):
 
     def run(self, body: Body, entry: int) -> Run | None:
         """``body`` solved for one entry mode; None if it is being solved, too large, or too deep."""
-        if self.stubs.data(body) is not None:
+        if self.stubs.is_stub(body):
             return self.stubs.run(body, entry)
         key = (body, entry)
         if key in self.runs:
@@ -347,7 +347,7 @@ class Program(Scopes, Kinds):
 
     def resumed(self, body: Body, entry: int, place: ir.Span, mode: int) -> int:
         """The modes in which a generator ends that goes on from the ``yield`` at ``place`` in the mode ``mode``."""
-        if self.stubs.data(body) is not None:
+        if self.stubs.is_stub(body):
             return self.stubs.resumed(body, entry, mode)
         key = (body, entry, place, mode)
         if key not in self.resumptions:
@@ -512,8 +512,8 @@ class Program(Scopes, Kinds):
     def is_abstract(self, body: Body) -> bool:
         """Whether a function is a method without code of its own."""
         if body not in self.abstract:
-            told = self.stubs.data(body)
-            self.abstract[body] = classes.is_abstract(body) if told is None else told.abstract
+            stub = self.stubs.is_stub(body)
+            self.abstract[body] = self.stubs.is_abstract(body) if stub else classes.is_abstract(body)
         return self.abstract[body]
 
     def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
@@ -646,7 +646,7 @@ class Program(Scopes, Kinds):
             return self.keeping[cls]
         self.keeping[cls] = False
         forward = classes.own_function(self, cls, "forward")
-        if forward is not None and len(forward.body.parameters) > 1 and self.stubs.data(forward.body) is None:
+        if forward is not None and len(forward.body.parameters) > 1 and not self.stubs.is_stub(forward.body):
             argument = self.world.sym(forward.body, forward.body.parameters[1].name)
             run = self._solve(forward.body, grad_mode.INHERITED, {argument: tensor.GRAPH})
             saved = run.places.get(argument, UNPLACED).saved if run is not None else frozenset()

@@ -173,7 +173,7 @@ def is_in_sight(protocol: Protocol, call: ir.Call) -> bool:
     """Whether what is called is code of this file."""
     callees = protocol.run.temps[call.func] if call.func >= 0 else frozenset()
     stubs = protocol.program.stubs
-    return bool(callees) and all(isinstance(atom, Fn) and stubs.data(atom.body) is None for atom in callees)
+    return bool(callees) and all(isinstance(atom, Fn) and not stubs.is_stub(atom.body) for atom in callees)
 
 
 def undoes_it_by_hand(program: Program) -> bool:

@@ -86,7 +86,7 @@ def needs_closure(step: Step) -> bool:
 def idle_closure(program: Program, run: Run, ref: int) -> Fn | None:
     """A closure in sight that neither goes backward nor gives anything to code that may."""
     for atom in run.temps[ref] if ref >= 0 else ():
-        if not isinstance(atom, Fn) or program.stubs.data(atom.body) is not None:
+        if not isinstance(atom, Fn) or program.stubs.is_stub(atom.body):
             return None
         inner = program.run(atom.body, grad_mode.INHERITED)
         happens = list(inner.recorder.in_order()) if inner is not None else []

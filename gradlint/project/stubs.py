@@ -8,6 +8,7 @@ into it need no rule of their own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from gradlint.linking.interface import View
+    from gradlint.linking.reads import Table
     from gradlint.project.program import Program
 
 NOWHERE: Span = (1, 0, 1, 0)
@@ -46,6 +48,7 @@ class Stubs:
 
     def __init__(self, program: Program, view: View) -> None:
         self.program, self.view = program, view
+        self.reads: set[tuple[Table, str]] = set()
         self._asked: dict[Atom, tuple[str, ...]] = {}
         self._named: dict[str, Value] = {}
         self._functions: dict[str, Fn] = {}
@@ -66,6 +69,7 @@ class Stubs:
         return self._named[name]
 
     def _meant(self, name: str) -> Value:
+        self.reads |= {("aliases", name), ("values", name)}
         known = self.view.aliases.get(name)
         if known is not None and ":" not in known:
             return frozenset((self.program.world.api(known),))
@@ -77,6 +81,7 @@ class Stubs:
     def starred(self, name: str, modules: Collection[str]) -> Value:
         """What ``name`` is in the first of ``modules``, all of which this file imports, that is known to have it."""
         dotted = tuple(torch_names.joined(module, name) for module in sorted(modules))
+        self.reads.update(chain.from_iterable((("aliases", one), ("values", one)) for one in dotted))
         known = next((one for one in dotted if one in self.view.aliases or one in self.view.values), None)
         if known is not None:
             return self.named(known)
@@ -94,6 +99,7 @@ class Stubs:
         path, _, qualname = name.partition(":")
         if path == self.program.name:
             return self._own(qualname)
+        self.reads |= {("classes", name), ("functions", name)}
         if name in self.view.classes:
             return self._class(name)
         if name in self.view.functions:
@@ -111,9 +117,26 @@ class Stubs:
         """The id of the function or class that the stub ``body`` stands for; None for code of this file."""
         return self._ids.get(body)
 
+    def is_stub(self, body: Body) -> bool:
+        """Whether ``body`` is a function of another file."""
+        return body in self._data
+
+    def is_abstract(self, body: Body) -> bool:
+        """Whether the stub ``body`` is a method without code of its own."""
+        return self._data[body].abstract
+
     def data(self, body: Body) -> told.Function | None:
         """What another file tells of the function ``body``; None for code of this file."""
+        if body in self._data:
+            self.reads.add(("details", self._ids[body]))
         return self._data.get(body)
+
+    def callers(self, body: Body) -> tuple[told.Caller, ...]:
+        """The callers of ``body`` in other files, and those in this one that were not analysed."""
+        if body in self._data:
+            return ()
+        self.reads.add(("callers", body.qualname))
+        return self.view.callers.get(body.qualname, ())
 
     def class_data(self, body: Body) -> told.Class | None:
         """What another file tells of the class ``body``; None for code of this file."""
@@ -164,6 +187,7 @@ class Stubs:
         cls.bases = tuple(self._values(base, body)[0] for base in data.bases)
         for method, function in data.methods.items():
             known = f"{name.partition(':')[0]}:{function}"
+            self.reads.add(("functions", known))
             if known in self.view.functions:
                 namespace[method] = frozenset((self._function(known, body),))
         for attribute, things in data.attributes.items():
@@ -230,6 +254,7 @@ class Stubs:
         """What running the stub ``body`` does that is entered in the single mode ``entry``."""
         key = (body, entry)
         if key not in self._runs:
+            self.reads.add(("details", self._ids[body]))
             self._runs[key] = self._run(body, entry, self._data[body])
         return self._runs[key]
 
@@ -289,6 +314,7 @@ class Stubs:
             return []
         if body not in self._forwards:
             name, data = self._ids[body], self._data[body]
+            self.reads.add(("details", name))
             self._forwards[body] = [
                 (graphed, self._forward(body, graphed), Elsewhere(name.partition(":")[0], graphed.place))
                 for graphed in data.graphed
@@ -303,8 +329,8 @@ class Stubs:
 
     def resumed(self, body: Body, entry: int, mode: int) -> int:
         """The modes in which a generator ends that goes on from its ``yield`` in the mode ``mode``."""
-        data = self._data[body]
-        ends = dict(data.ends).get(entry)
+        self.reads.add(("details", self._ids[body]))
+        ends = dict(self._data[body].ends).get(entry)
         return dict(ends.resumed).get(mode, mode) if ends is not None else mode
 
 

@@ -291,7 +291,7 @@ def replay_gradients(
     """Do in the caller what the callee did to gradients; ``inline``: what a closure does stands where it is written."""
     if not isinstance(happening, (Backward, Step, Clear, Touch, Clip, Scaling)):
         return
-    origin = None if program.stubs.data(fn.body) is not None else happening.origin or happening.span
+    origin = None if program.stubs.is_stub(fn.body) else happening.origin or happening.span
     span = origin if inline and origin is not None else site.event.span
     modes, loops, block = ip.where()
 

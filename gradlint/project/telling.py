@@ -184,7 +184,7 @@ class Telling:
     @cached_property
     def _exported(self) -> list[Fn]:
         found = (atom for value in self._module_names.values() for atom in value if isinstance(atom, Fn))
-        return [fn for fn in found if self.program.stubs.data(fn.body) is None and fn.body.kind == "function"]
+        return [fn for fn in found if not self.program.stubs.is_stub(fn.body) and fn.body.kind == "function"]
 
     @cached_property
     def _own_classes(self) -> list[Cls]:

@@ -141,8 +141,8 @@ class Tracer:
         if start in self._under_way:
             return Trace()
         kind, body, name = start
-        told = self.program.stubs.data(body)
-        if kind == "param" and told is not None:
+        told = self.program.stubs.data(body) if kind == "param" else None
+        if told is not None:
             known = told.parameter_uses.get(str(name), ((PASSED, "", False),))
             return Trace({}, [told_use(body, *use) for use in known])
         self._under_way.add(start)

@@ -1,0 +1,114 @@
+"""What a file looked at of what it was told: news of the rest are no reason to look at it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from linked import told_and_read
+
+from gradlint.linking.interface import (
+    Caller,
+    Class,
+    Effect,
+    Function,
+    Given,
+    Interface,
+    Made,
+    Named,
+    Parameter,
+    Place,
+    View,
+)
+from gradlint.linking.link import Link
+from gradlint.linking.reads import Reads, is_news
+from gradlint.testing.projects import lint_project
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "linking"
+PROJECTS = sorted(path for path in FIXTURES.iterdir() if path.is_dir())
+HERE = Place(1, 1, 1, 2)
+MAIN = """\
+import torch
+from lib import f, g, Net
+
+def train(model):
+    loss = f(model)
+    loss.backward()
+    return g
+
+def build():
+    net = Net()
+    with torch.no_grad():
+        return net
+"""
+F = Function("f", HERE, (Parameter("model", "plain"),), solved=True, returns=((Made("tensor", 1),),))
+G = Function("g", HERE, (), solved=True)
+STEPS = Effect("step", HERE, 1, (Given("model"),), 1)
+NET = Class("Net", HERE, ((Named("torch.nn.Module"),),), methods={"forward": "Net.forward"})
+FORWARD = Function("Net.forward", HERE, (Parameter("self", "plain"),), solved=True)
+BEFORE = View(
+    aliases={"lib.f": "lib.py:f", "lib.g": "lib.py:g", "lib.Net": "lib.py:Net"},
+    functions={"lib.py:f": F, "lib.py:g": G, "lib.py:Net.forward": FORWARD},
+    classes={"lib.py:Net": NET},
+    callers={"train": (Caller(1, ()),)},
+)
+
+
+@pytest.fixture(scope="module")
+def reads() -> Reads:
+    looked_at: Reads = told_and_read(MAIN, "main.py", BEFORE)[2]
+    return looked_at
+
+
+def with_functions(**functions: Function) -> View:
+    return View(
+        BEFORE.aliases,
+        BEFORE.functions | {f"lib.py:{name}": one for name, one in functions.items()},
+        BEFORE.classes,
+        BEFORE.callers,
+    )
+
+
+def test_what_is_called_is_looked_at_in_full(reads: Reads) -> None:
+    assert is_news(BEFORE, with_functions(f=Function("f", HERE, F.parameters, solved=True, effects=(STEPS,))), reads)
+
+
+def test_what_is_only_named_is_known_by_its_head(reads: Reads) -> None:
+    assert not is_news(BEFORE, with_functions(g=Function("g", HERE, (), solved=True, effects=(STEPS,))), reads)
+    assert is_news(BEFORE, with_functions(g=Function("g", HERE, (), solved=True, is_generator=True)), reads)
+
+
+def test_nothing_is_known_of_what_no_code_names(reads: Reads) -> None:
+    assert not is_news(BEFORE, with_functions(h=F), reads)
+
+
+def test_what_was_not_there_was_looked_for(reads: Reads) -> None:
+    without = View(BEFORE.aliases, BEFORE.functions, {}, BEFORE.callers)
+    looked = told_and_read(MAIN, "main.py", without)[2]
+    assert is_news(without, BEFORE, looked)
+    assert is_news(BEFORE, without, reads)
+
+
+def test_the_functions_of_the_file_itself(reads: Reads) -> None:
+    same = (BEFORE.aliases, BEFORE.functions, BEFORE.classes)
+    assert is_news(BEFORE, View(*same), reads)
+    assert is_news(BEFORE, View(*same, BEFORE.callers, {}, frozenset({"train"})), reads)
+    assert not is_news(BEFORE, View(*same, BEFORE.callers | {"elsewhere": (Caller(1, ()),)}), reads)
+
+
+@pytest.mark.parametrize("root", PROJECTS, ids=lambda path: path.name)
+def test_looking_again_at_everything_finds_the_same(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not looked at again because nothing is new to it would have said the same."""
+    found = lint_project(root).findings
+    tell = Link.tell
+    monkeypatch.setattr(Link, "tell", lambda link, interface, reads=None: tell(link, interface))
+    assert lint_project(root).findings == found
+
+
+def test_a_file_is_not_told_what_it_does_not_look_at() -> None:
+    link = Link()
+    link.tell(Interface("lib.py", functions={"f": Function("f", HERE, (), solved=True, effects=(STEPS,))}))
+    link.tell(Interface("main.py", wants=frozenset({"lib.f"})), frozenset({("aliases", "lib.g")}))
+    assert link.views() == {}
+    link.tell(Interface("main.py", wants=frozenset({"lib.f"})), frozenset({("aliases", "lib.f")}))
+    assert link.views() == {}

@@ -471,7 +471,7 @@ class Program(Scopes, Kinds):
 
     def starred(self, name: str) -> Value:
         """What a name is that only an ``import *`` may have bound."""
-        return self.stubs.starred(name, self.stars)
+        return self.stubs.starred(name, self.stars, super().starred(name))
 
     def inherited(self, cls: Cls, name: str) -> Value | None:
         """The method ``name`` that the bases of ``cls`` give its instances; None for one out of sight."""

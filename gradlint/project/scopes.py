@@ -21,6 +21,8 @@ from gradlint.domains.values import (
 from gradlint.ir.cfg import Body
 
 BUILTINS = frozenset(dir(builtins))
+OUT_OF_SIGHT = {"torch": "torch", "nn": "torch.nn"}
+"""Names that mean torch where only an ``import *`` can have bound them."""
 
 
 def tells_more(known: Value | None, joined: Value) -> bool:
@@ -70,7 +72,18 @@ class Scopes:
 
     def starred(self, name: str) -> Value:
         """What a name is that only an ``import *`` may have bound."""
+        if name in OUT_OF_SIGHT:
+            return frozenset((self.world.api(OUT_OF_SIGHT[name]),))
         return frozenset((self.world.sym(self.module, name),))
+
+    def bound(self, name: str, value: Value) -> Value:
+        """What a name stands for that ``value`` is assigned to: ``torch`` is torch where nothing is known of the value.
+
+        So it is for what imports lazily: ``torch = LazyImport("torch")``, ``torch, _ = try_import_torch()``.
+        """
+        if name == "torch" and not any(isinstance(atom, (Api, Cls, Context, Fn, Literal)) for atom in value):
+            return frozenset((self.world.api("torch"),))
+        return value
 
     def stored(self, body: Body, name: str, value: Value) -> None:
         """A variable of ``body`` got a value; nested functions may read it, and may have done so before."""

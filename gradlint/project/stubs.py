@@ -78,17 +78,18 @@ class Stubs:
             return self._values(self.view.values[name], self.program.module)[0]
         return frozenset((atom if atom is not None else self.program.world.api(name),))
 
-    def starred(self, name: str, modules: Collection[str]) -> Value:
-        """What ``name`` is in the first of ``modules``, all of which this file imports, that is known to have it."""
+    def starred(self, name: str, modules: Collection[str], unknown: Value) -> Value:
+        """What ``name`` is in the first of ``modules``, all of which this file imports, that is known to have it; else
+        ``unknown``.
+        """
         dotted = tuple(torch_names.joined(module, name) for module in sorted(modules))
         self.reads.update(chain.from_iterable((("aliases", one), ("values", one)) for one in dotted))
         known = next((one for one in dotted if one in self.view.aliases or one in self.view.values), None)
         if known is not None:
             return self.named(known)
-        unknown = self.program.world.sym(self.program.module, name)
         if dotted:
-            self._asked[unknown] = dotted
-        return frozenset((unknown,))
+            self._asked |= dict.fromkeys(unknown, dotted)
+        return unknown
 
     def asked_as(self, atom: Atom) -> tuple[str, ...]:
         """The dotted names by which the file got to ``atom``; none for what it did not get from outside."""

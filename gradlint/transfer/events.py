@@ -55,6 +55,7 @@ def store(ip: Interpreter, e: ir.Store) -> None:
     if e.annotation and value & TOP:
         value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
     misuse.stored(ip, e)
+    value = ip.program.bound(e.name, value)
     ip.state.env[e.name] = value
     ip.program.stored(ip.body, e.name, value)
 

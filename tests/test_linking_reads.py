@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from linked import told_and_read
 
+from gradlint.linking.completing import completed
 from gradlint.linking.interface import (
     Caller,
     Class,
@@ -103,6 +104,11 @@ def test_looking_again_at_everything_finds_the_same(root: Path, monkeypatch: pyt
     tell = Link.tell
     monkeypatch.setattr(Link, "tell", lambda link, interface, reads=None: tell(link, interface))
     assert lint_project(root).findings == found
+
+
+def test_what_was_asked_about_once_is_wanted_still() -> None:
+    before = Interface("main.py", wants=frozenset({"lib.Net"}))
+    assert completed(Interface("main.py", wants=frozenset({"lib.f"})), before).wants == {"lib.f", "lib.Net"}
 
 
 def test_a_file_is_not_told_what_it_does_not_look_at() -> None:

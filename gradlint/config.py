@@ -59,7 +59,13 @@ class Config:
 
     def codes(self) -> frozenset[str]:
         """Return the codes of the rules to run. Raises `ConfigError` for a rule that does not exist."""
-        return expand(self.select, self.source or "select") - self.ignored()
+        return expand(self.select, self.source or "select") - self.ignored() - self._outdated()
+
+    def _outdated(self) -> frozenset[str]:
+        """Return the codes of what every torch does right that the code must run on; so does one that is not told."""
+        oldest = _numbers(self.torch_version) if self.torch_version is not None else None
+        rules = (rule for rule in registry.all_rules() if rule.until)
+        return frozenset(rule.code for rule in rules if oldest is None or oldest >= _numbers(rule.until))
 
     def ignored(self) -> frozenset[str]:
         """Return the codes that are switched off by name. Raises `ConfigError` for a rule that does not exist."""
@@ -69,6 +75,10 @@ class Config:
         """Return the severities that differ from the rules' own, by code."""
         where = self.source or "severity"
         return {code: level for selector, level in self.severity.items() for code in expand((selector,), where)}
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, version.split(".")))
 
 
 def expand(selectors: Sequence[str], where: str) -> frozenset[str]:

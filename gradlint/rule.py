@@ -50,6 +50,8 @@ class Rule(ABC):
     help: ClassVar[str]
     executable: ClassVar[bool] = True
     """Whether the examples on the page show what torch does, and can be executed."""
+    until: ClassVar[str] = ""
+    """The torch in which it is right; the rule runs where the setting ``torch-version`` names an older one."""
 
     @abstractmethod
     def check(self, facts: Facts) -> Iterator[Draft]:

@@ -73,6 +73,9 @@ class Classifier(nn.Module):
 A module that is frozen anywhere in the file, that runs with gradients on elsewhere, or whose name says that it is fixed
 (`target`, `teacher`, `random`) is left alone, and so is a class that loads weights.
 
+A decorated function is reported if all that a loss of the same file returns goes through it. What is called a loss is
+told by its name.
+
 ## Fix safety
 
 The fix turns the region around the forward into one with gradients. Training changes: it is unsafe and never applied
@@ -92,6 +95,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from gradlint.facts.modes import FlatLoss
 from gradlint.finding import Certainty, Fix, Safety, Severity
 from gradlint.fix import modes
 from gradlint.rule import Draft, Rule
@@ -117,9 +121,21 @@ class NoGradOverTrainable(Rule):
         """Report forwards that keep a module from being trained."""
         for fact in facts.untrained:
             yield self.finding(fact.span, fact.because, fact=fact, module=fact.module, why=fact.why)
+        for flat in facts.flat_losses:
+            yield self.finding(
+                flat.span,
+                flat.because,
+                fact=flat,
+                message="`{function}` turns gradients off, and all of `{loss}` goes through it: it trains nothing",
+                help="take the decorator off; turn gradients off for the target only",
+                function=flat.function,
+                loss=flat.loss,
+            )
 
-    def fix(self, fact: Untrained, source: Source) -> Fix:
-        """Run the module with gradients on."""
+    def fix(self, fact: Untrained | FlatLoss, source: Source) -> Fix | None:
+        """Run the module with gradients on; for a whole loss somebody has to decide what is the target."""
+        if isinstance(fact, FlatLoss):
+            return None
         return Fix(
             Safety.UNSAFE, f"run `{fact.module}` with gradients on", modes.with_gradients(source, fact.span, fact.since)
         )

@@ -37,8 +37,8 @@ def force(x):
 
 ## Known limits
 
-Reported is a function all of whose result is computed with gradients off. One that treats a part as a constant may do
-so on purpose:
+Reported is a function all of whose result is computed with gradients off; for `jvp` and `jacfwd`, one that computes any
+part of its result from an argument like that. Otherwise a part may be a constant on purpose:
 
 ```python
 import torch
@@ -73,6 +73,10 @@ if TYPE_CHECKING:
     from gradlint.facts import Facts
 
 
+IGNORED = "`{call}` differentiates `{function}` in forward mode, which ignores the `no_grad` in it"
+DETACH = "`detach()` what is meant as a constant: both modes keep to that"
+
+
 class GradTransformOverNoGrad(Rule):
     """`torch.func.grad` of a function under `no_grad`."""
 
@@ -87,4 +91,7 @@ class GradTransformOverNoGrad(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report transforms of functions without a graph."""
         for fact in facts.flat_transforms:
-            yield self.finding(fact.span, fact.because, call=fact.call, function=fact.function)
+            message, advice = (IGNORED, DETACH) if fact.ignored else (None, None)
+            yield self.finding(
+                fact.span, fact.because, call=fact.call, function=fact.function, message=message, help=advice
+            )

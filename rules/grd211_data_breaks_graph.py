@@ -30,6 +30,28 @@ def step(model, x, y):
     F.mse_loss(scores, y).backward()
 ```
 
+Where no backward pass is in sight, it is a copy in the place of the tensor itself that tells:
+
+```python
+import torch
+from torch import nn
+
+
+class Walk(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.Linear(4, 4)
+
+    def forward(self, x, lengths):
+        hidden = x.new_zeros(x.size(0), 4)
+        for step in range(x.size(1)):
+            active = int((lengths > step).sum())
+            new = torch.tanh(self.cell(hidden[:active] + x[:active, step]))
+            hidden = hidden.data.clone()  # error
+            hidden[:active] = new
+        return hidden
+```
+
 ## Use instead
 
 ```python
@@ -55,7 +77,8 @@ def step(model, teacher, x):
 ## Known limits
 
 `.data` of a target, of an input, as a mask or a scale is a constant on purpose; so is the difference of a
-straight-through estimator. What a `forward` returns is not followed to the backward of a caller.
+straight-through estimator. What a `forward` returns is not followed to the backward of a caller: there, only a copy
+that is written in part and carried to the next step is found, and one that fills a new tensor which is returned.
 
 ```python
 import torch
@@ -70,7 +93,8 @@ def step(model, x, y):
 
 ## Fix safety
 
-The fix leaves `.data` out. The gradient goes through from then on, which changes training: it is unsafe.
+The fix leaves `.data` out. The gradient goes through from then on, which changes training: it is unsafe. There is none
+for a copy into a new tensor.
 
 ## Runtime check
 
@@ -95,6 +119,8 @@ if TYPE_CHECKING:
     from gradlint.facts.leaves import LostGraph
     from gradlint.fix import Source
 
+COPIED = "`{name}.data` is copied in the place of `{name}`: no gradient comes back through the copy"
+
 
 class DataBreaksGraph(Rule):
     """``.data`` between a value and the loss."""
@@ -108,11 +134,14 @@ class DataBreaksGraph(Rule):
     help = "leave `.data` out, or write `.detach()` if it is meant to be a constant"
 
     def check(self, facts: Facts) -> Iterator[Draft]:
-        """Report reads of ``.data`` that the loss is computed from."""
+        """Report reads of ``.data`` that the loss is computed from, and copies that take the place of a tensor."""
         for cut in facts.lost_graphs:
             if cut.kind == "data":
                 effect = "backward raises" if cut.whole else "it adds nothing to any gradient"
                 yield self.finding(cut.span, cut.because, fact=cut, name=cut.name or "the value", effect=effect)
+        for cut in facts.copied_data:
+            if all(one.span != cut.span for one in facts.lost_graphs):
+                yield self.finding(cut.span, cut.because, message=COPIED, fact=cut, name=cut.name)
 
     def fix(self, fact: LostGraph, source: Source) -> Fix:
         """Leave the value on the graph."""

@@ -34,6 +34,24 @@ def attack(model, x, criterion, y):
     return x
 ```
 
+Nor does an optimizer know what is put in the place of a tensor that it was given:
+
+```python
+import torch
+
+
+def fit(image, target):
+    image = image.clone().requires_grad_()
+    optimizer = torch.optim.Adam([image])
+    for _ in range(10):
+        optimizer.zero_grad()
+        (image - target).pow(2).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            image = image.clamp(0, 1)  # error
+    return image
+```
+
 ## Use instead
 
 Update in place with gradients off, or make a leaf of the result:
@@ -58,12 +76,26 @@ def attack(model, x, criterion, y):
         criterion(model(x), y).backward()
         x = torch.clamp(x + 0.1 * x.grad.sign(), 0, 1)
     return x
+
+
+def fit(image, target):
+    image = image.clone().requires_grad_()
+    optimizer = torch.optim.Adam([image])
+    for _ in range(10):
+        optimizer.zero_grad()
+        (image - target).pow(2).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            image.clamp_(0, 1)
+    return image
 ```
 
 ## Known limits
 
 Reported only where the update is computed from `.grad` by torch's own operations and the name is read as `.grad` again
-without having been marked in between. Updates by `torch.autograd.grad`, which stay on the graph on purpose, are silent:
+without having been marked in between; of a tensor that an optimizer has, where a loop of its steps reads the new one
+again. One that is marked again is silent, although the optimizer still has the old one. So are updates by
+`torch.autograd.grad`, which stay on the graph on purpose:
 
 ```python
 import torch
@@ -81,7 +113,7 @@ def unrolled(w, steps):
 
 The fix writes `with torch.no_grad(): w -= ...` and clears the gradient behind it. What else holds the old tensor sees
 the update as well: it is unsafe and never applied unasked. There is none for anything but `w = w - ...` and
-`w = w + ...`.
+`w = w + ...`, and none for a tensor that an optimizer has.
 
 ## Runtime check
 
@@ -105,6 +137,9 @@ if TYPE_CHECKING:
     from gradlint.facts.leaves import Rebound
     from gradlint.fix import Source
 
+OWNED = "`{name}` is another tensor after this: the optimizer goes on changing the one that it was given"
+IN_PLACE = "change it in place inside `torch.no_grad()`: `{name}.clamp_(...)`, `{name}.copy_(...)`"
+
 
 class LeafRebound(Rule):
     """A leaf replaced by the result of its update."""
@@ -120,7 +155,14 @@ class LeafRebound(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report assignments that put the result of an update in the place of the leaf."""
         for fact in facts.rebound:
-            yield self.finding(fact.span, fact.because, fact=fact, name=fact.name)
+            yield self.finding(
+                fact.span,
+                fact.because,
+                message=OWNED if fact.optimizer else None,
+                help=IN_PLACE if fact.optimizer else None,
+                fact=fact,
+                name=fact.name,
+            )
 
     def fix(self, fact: Rebound, source: Source) -> Fix:
         """Update the leaf itself."""

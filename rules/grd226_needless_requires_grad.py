@@ -22,6 +22,23 @@ def train(model, loader, criterion, optimizer):
         optimizer.step()
 ```
 
+The state that a recurrent network starts from need not require grad either:
+
+```python
+import torch
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(4, 8)
+
+    def forward(self, x):
+        h0 = torch.zeros(1, x.size(1), 8).requires_grad_()  # error
+        return self.rnn(x, h0)[0]
+```
+
 ## Use instead
 
 ```python
@@ -37,7 +54,8 @@ def train(model, loader, criterion, optimizer):
 
 ## Known limits
 
-Reported only in functions that go backward and step, for what is called like an input or a label. Silent is every file
+Reported only in functions that go backward and step, for what is called like an input or a label, and in the methods of
+modules, for zeros and ones that are called like a state. Silent is every file
 that asks for gradients of inputs anywhere (`torch.autograd.grad`, hooks, checkpointing), every tensor whose `.grad` is
 read or that goes where it is not in sight, as those of attacks, saliency maps and physics-informed losses do:
 
@@ -56,7 +74,7 @@ def adversarial(model, loader, criterion, optimizer):
 
 ## Fix safety
 
-The fix takes a statement `x.requires_grad_()` or `x.requires_grad = True` out, and the argument from a call. If a
+The fix takes `x.requires_grad_()` or `x.requires_grad = True` out, and the argument from a call. If a
 gradient is read in code out of sight it is missed there: it is unsafe and never applied unasked.
 
 ## Runtime check
@@ -83,6 +101,8 @@ if TYPE_CHECKING:
     from gradlint.facts.leaves import NeedlessFlag
     from gradlint.fix import Source
 
+STATE = "`{name}` starts anew in every forward: it need not require grad for gradients to flow through the steps"
+
 
 class NeedlessRequiresGrad(Rule):
     """Data that requires grad for nobody."""
@@ -98,7 +118,7 @@ class NeedlessRequiresGrad(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report flags on data whose gradient nobody reads."""
         for fact in facts.needless_flags:
-            yield self.finding(fact.span, fact=fact, name=fact.name)
+            yield self.finding(fact.span, message=STATE if fact.state else None, fact=fact, name=fact.name)
 
     def fix(self, fact: NeedlessFlag, source: Source) -> Fix:
         """Take the flag away."""

@@ -58,9 +58,9 @@ and `nn.ReLU()`, without `inplace=True`, in the block.
 ## Known limits
 
 Both names are variables of one function, and one was bound to the other by a plain assignment; or an activation with
-`inplace=True` returned its argument under a new name. Views are left out, for they are made in order to be edited.
-Where an operation had saved the tensor, backward raises, which another rule reports. What the same variable shows
-afterwards was meant to be seen:
+`inplace=True`, or a function of the file, returned what it has edited under a new name. Views are left out, for they
+are made in order to be edited. Where an operation had saved the tensor, backward raises, which another rule reports.
+What the same variable shows afterwards was meant to be seen:
 
 ```python
 import torch

@@ -58,8 +58,9 @@ def fit(model, x, y, criterion, epochs):
 
 ## Known limits
 
-Only graphs with a module's forward in them are followed, and only where every path and every operation on the way is
-known to keep it. A pass with `retain_graph` or `create_graph`, whatever their value, is taken to keep the graph.
+Only graphs are followed that hold a module's forward, or an operation on tensors in sight that surely saves one, and
+only where every path and every operation on the way is known to keep it. A pass with `retain_graph` or `create_graph`,
+whatever their value, is taken to keep the graph.
 
 ```python
 import torch
@@ -70,6 +71,9 @@ def retained(model, x, first, second):
     first(out).backward(retain_graph=True)
     second(out).backward()
 ```
+
+Of `create_graph` and `retain_graph` that are different conditions only those are reported of which the source says that
+the first may hold without the second.
 
 There is no fix: which of the two passes should go, or what should be detached, is not written in the code.
 
@@ -92,6 +96,9 @@ from gradlint.rule import Draft, Rule
 if TYPE_CHECKING:
     from gradlint.facts import Facts
 
+CONTRADICTION = "`{call}` frees the graph that its gradient needs: `create_graph` holds where `retain_graph` does not"
+LEAVE_OUT = "leave out `retain_graph`: it is what `create_graph` is"
+
 
 class BackwardTwice(Rule):
     """Backward passes over a freed graph."""
@@ -110,3 +117,6 @@ class BackwardTwice(Rule):
             if not again.carried:
                 when = "which the iteration before has freed" if again.loop else "which another pass has freed"
                 yield self.finding(again.span, again.because, call=again.call, source=again.source, when=when)
+        for odd in facts.odd_passes:
+            if odd.form == "freed":
+                yield self.finding(odd.span, odd.because, message=CONTRADICTION, help=LEAVE_OUT, call=odd.call)

@@ -112,13 +112,15 @@ def pyramid(stages, x):
     return features
 ```
 
-Values stored *after* their backward keep less, and belong to another rule.
+Values stored *after* their backward keep less, and belong to another rule. What a framework collects, as Lightning does
+with the results of `predict_step`, is reported where the method itself turns gradients on. What a forward hook gathers
+is reported where the class gets its gradients from a backward hook.
 
 ## Fix safety
 
 The fix stores `.detach()`, or puts the forward under `torch.no_grad()` where the stored value may be no tensor. Where
 someone differentiates the stored values later, in code that is not in sight, their gradients would be gone: it is
-unsafe and never applied unasked.
+unsafe and never applied unasked. There is none for what a framework collects: its graph was asked for.
 
 ## Runtime check
 
@@ -135,12 +137,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.finding import Certainty, Fix, Safety, Severity
-from gradlint.fix import first, modes, storing
+from gradlint.fix import NoFix, first, modes, storing
 from gradlint.rule import Draft, Rule
 
 if TYPE_CHECKING:
     from gradlint.facts import Facts, KeptGraph
     from gradlint.fix import Source
+
+
+UNTIL_NEXT = "`{store}` keeps the graph of `{target}` until the next pass, and nobody backwards it"
 
 
 class GraphKeptWithoutBackward(Rule):
@@ -157,10 +162,18 @@ class GraphKeptWithoutBackward(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report stores, across iterations, of tracked values that no backward reaches."""
         for kept in facts.kept_graphs:
-            yield self.finding(kept.span, because=kept.because, fact=kept, store=kept.store, target=kept.target)
+            message = UNTIL_NEXT if kept.hook else None
+            advice = "store or return `{target}` detached" if kept.hook or kept.collected else None
+            yield self.finding(
+                kept.span, kept.because, fact=kept, message=message, help=advice, store=kept.store, target=kept.target
+            )
 
     def fix(self, fact: KeptGraph, source: Source) -> Fix:
         """Store it detached; what may be no tensor, or is computed from itself, is rather made with gradients off."""
+        if fact.collected:
+            raise NoFix("the graph was asked for")
+        if fact.hook:
+            return Fix(Safety.UNSAFE, "store it detached", storing.detached(source, fact))
         detached = ("store it detached", lambda: storing.detached(source, fact))
         guarded = ("run the forward with gradients off", lambda: modes.guarded(source, fact.because[0][0]))
         ways = [guarded, detached] if storing.grows_by_assignment(source, fact) else [detached, guarded]

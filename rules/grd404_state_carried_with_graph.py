@@ -1,12 +1,13 @@
-"""A recurrent state is handed to the next iteration with its graph, which backward has freed.
+"""A state, a sum or a list is handed to the next iteration with its graph, which backward has freed.
 
 ## Why this is wrong
 
 The state that a recurrent network returns hangs on the graph of the step that computed it. Given to the next step it
-joins both graphs, so that the next backward walks into the one that was freed:
-`Trying to backward through the graph a second time`. With `retain_graph=True` nothing is freed, and every step walks
-through all steps before it: memory and time grow without end, and after the first optimizer step the saved weights are
-no longer what they were.
+joins both graphs, so that the next backward walks into the one that was freed: `Trying to backward through the graph a
+second time`. The same holds for a sum of losses, a list or a queue of features from which every iteration goes
+backward, and for what a module keeps in an attribute from one call to the next. With `retain_graph=True` nothing is
+freed, and every step walks through all steps before it: memory and time grow without end, and after the first optimizer
+step the saved weights are no longer what they were.
 
 ## Examples
 
@@ -21,6 +22,33 @@ def train(loader):
     for x, _y in loader:
         out, hidden = rnn(x, hidden)
         out.sum().backward()  # error
+```
+
+```python
+import torch
+
+
+def accumulate(model, loader, criterion):
+    total = 0.0
+    for x, y in loader:
+        total += criterion(model(x), y)
+        total.backward(retain_graph=True)  # error
+```
+
+```python
+import torch
+from torch import nn
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(4, 4)
+        self.hidden = None
+
+    def forward(self, x):
+        out, self.hidden = self.rnn(x, self.hidden)  # error
+        return out
 ```
 
 ## Use instead
@@ -41,8 +69,9 @@ def train(loader):
 
 ## Known limits
 
-Only variables are followed, not attributes of modules, and only where the state is taken off the graph on no path:
-what a function of its own may detach is silent.
+Only what is taken off the graph on no path is reported: what a function of its own may detach is silent. An attribute
+is reported only where `forward` alone reads and writes it, in a class without a method that sets states back: others
+may begin a sequence, and detach it then.
 
 ```python
 import torch
@@ -89,11 +118,14 @@ class StateCarriedWithGraph(Rule):
     since = "NEXT"
     severity = Severity.ERROR
     certainty = Certainty.LIKELY
-    message = "`{name}` carries the graph of `{source}` to the next iteration, where `{call}` walks into it again"
+    message = "`{name}` carries the graph of `{source}` to the next {turn}, where {walker} walks into it again"
     help = "detach it between the iterations: `{name} = {name}.detach()`"
 
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report passes that walk, through a variable, into the graph of the iteration before."""
         for again in facts.walked_twice:
             if again.carried:
-                yield self.finding(again.span, again.because, name=again.carried, source=again.source, call=again.call)
+                turn, walker = ("iteration", f"`{again.call}`") if again.call else ("call", "the next backward")
+                yield self.finding(
+                    again.span, again.because, name=again.carried, source=again.source, turn=turn, walker=walker
+                )

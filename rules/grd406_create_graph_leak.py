@@ -28,8 +28,8 @@ import torch
 
 def curvature(model, x):
     loss = model(x).pow(2).sum()
-    torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
-    return loss.item()
+    gradients = torch.autograd.grad(loss, list(model.parameters()), create_graph=True)
+    return sum(gradient.pow(2).sum() for gradient in gradients)
 ```
 
 ## Known limits

@@ -44,8 +44,8 @@ def step(model, x, y):
 
 ## Known limits
 
-Shapes are not followed: only a loss that is known not to be reduced is reported, where nothing between it and backward
-could reduce it.
+Shapes are not followed: only a loss that is known not to be reduced is reported, or a tensor that is made with more
+than one value, where nothing between it and backward could reduce it.
 
 ```python
 import torch

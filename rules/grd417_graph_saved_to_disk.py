@@ -38,7 +38,8 @@ def train(model, loader, criterion, optimizer, path):
 
 ## Known limits
 
-Only what is known to be on the graph is reported, where it stands in the call, or in a dict or list that is saved:
+Only what is known to be on the graph is reported, where it stands in the call, or in a dict or list that is saved. A
+parameter is a leaf and comes back as it was; some rows of a weight are a result like others.
 
 ```python
 import torch

@@ -39,9 +39,10 @@ def train(model, loader, criterion, optimizer, accumulation_steps):
 
 ## Known limits
 
-Reported is what says that it accumulates: a number of steps with such a name, in `range(...)` or behind `%`. Where the
-loss comes from a function that is not a loss by its name, where something divides the gradients or the learning rate,
-and where a loss in the file is a sum (`reduction="sum"`), it may be right:
+Reported is what says that it accumulates: a number of steps with such a name, in `range(...)` or behind `%`, or a loop
+over the pieces of a batch, `x.split(...)` or `chunk`, that goes backward from the mean of each. Where the loss comes
+from a function that is not a loss by its name, where something divides the gradients or the learning rate, and where a
+loss in the file is a sum (`reduction="sum"`), it may be right:
 
 ```python
 import torch

@@ -6,7 +6,7 @@
 all that autograd does for them. An output on `ctx` closes a circle: the output holds its graph, the graph holds `ctx`,
 and `ctx` holds the output, so that memory stays in use until Python's garbage collector comes by. An input that
 somebody edits in place before backward gives a wrong gradient without an error, for nobody checks its version. And
-nothing is freed after backward.
+nothing is freed after backward. What another library has made of an output by DLPack holds it as well.
 
 ## Examples
 

@@ -6,8 +6,8 @@
 none. With fewer, torch raises `RuntimeError: function ... returned an incorrect number of gradients (expected 2, got
 1)`; with more, only if what is left over is not None. Without a `return` there is no gradient at all. The positions of
 `ctx.needs_input_grad` are those of the inputs, `ctx` not counted: one beyond them is an `IndexError`, and that of
-another input leaves a gradient out without a word. A `forward` without `ctx` needs a `setup_context`, and one with a
-`setup_context` must not have a `ctx`.
+another input leaves a gradient out without a word. Taken apart, it has as many flags as there are inputs. A `forward`
+without `ctx` needs a `setup_context`, and one with a `setup_context` must not have a `ctx`.
 
 ## Examples
 
@@ -68,8 +68,9 @@ class Scale(torch.autograd.Function):
 
 ## Known limits
 
-Reported where both numbers are certain. Inputs with a default may be left out, and how many gradients a helper returns
-is not known; more of them than inputs are legal as long as they are None:
+Reported where both numbers are certain. A flag that decides about two gradients, or is asked for elsewhere too, may be
+meant, and one that only decides whether to raise is. Inputs with a default may be left out, and how many gradients a
+helper returns is not known; more of them than inputs are legal as long as they are None:
 
 ```python
 import torch
@@ -110,6 +111,7 @@ MESSAGES = {
     "many": "`backward` returns {found} gradient{s} for {wanted} input{t}",
     "missing": "`backward` returns nothing: no input gets a gradient",
     "index": "`needs_input_grad[{found}]` is beyond the {wanted} input{t}",
+    "unpacked": "`needs_input_grad` has one flag for each of {wanted} input{t}, and {found} are taken",
     "shifted": "`needs_input_grad[{found}]` decides about `{name}`, the gradient of input {wanted}",
     "context": "`forward` has no context and there is no `setup_context`: `{name}` is given the context",
     "double": "`forward` takes `{name}`, which `setup_context` does instead: an input is missing",

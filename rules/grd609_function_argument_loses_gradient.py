@@ -3,8 +3,10 @@
 ## Why this is wrong
 
 `apply` looks at its arguments one by one: tensors inside of a list, tuple or dict get no gradient, and the result does
-not even require grad. `ctx.save_for_backward` keeps what the last call gave it and forgets the calls before, without
-a word. It takes tensors and None only: `TypeError: save_for_backward can only save variables`.
+not even require grad. Neither do the parameters of a module among its arguments, nor a tensor that `forward` finds
+around the class. `ctx.save_for_backward` keeps what the last call gave it and forgets the calls before, without a word.
+It takes tensors and None only: `TypeError: save_for_backward can only save variables`. After
+`ctx.set_materialize_grads(False)` the gradient of an output that nobody used is None.
 
 ## Examples
 
@@ -75,8 +77,9 @@ def gradient_of_square(w):
 
 ## Known limits
 
-A container is reported if it is written in the call and something in it is on the graph for certain. Tensors and
-modules that `forward` takes from around the class are not looked for. Calls on different paths forget nothing:
+A container is reported if it is written in the call and something in it is on the graph for certain. Modules that
+`forward` takes from around the class are not looked for, and a `backward` that goes backward itself may give parameters
+their gradient. Calls on different paths forget nothing:
 
 ```python
 import torch
@@ -115,8 +118,23 @@ from gradlint.rule import Draft, Rule
 if TYPE_CHECKING:
     from gradlint.facts import Facts
 
-TWICE = "`save_for_backward` forgets what was saved before"
-PLAIN = "`{name}` is no tensor, and `save_for_backward` takes nothing else"
+SAVES = {
+    "twice": ("`save_for_backward` forgets what was saved before", "save everything in one call", "saved before"),
+    "plain": (
+        "`{name}` is no tensor, and `save_for_backward` takes nothing else",
+        "keep it in an attribute of `ctx`",
+        "",
+    ),
+    "captured": ("`{name}` is used by `forward` and is no input: it gets no gradient", "give it to `apply`", ""),
+    "unmaterialised": (
+        "`{name}` may be None here: nothing says that its output was used",
+        "ask whether it is None first, or let torch make zeros of it",
+        "asked for None here",
+    ),
+}
+"""By form, message, help, and what is said of the call before."""
+MODULE = "the parameters of `{name}` get no gradient from `{function}.apply`"
+LEAVE_OUT = "call the module outside, or give `apply` its parameters as tensors"
 
 
 class FunctionArgumentLosesGradient(Rule):
@@ -134,15 +152,14 @@ class FunctionArgumentLosesGradient(Rule):
         """Report containers of tensors, and saves that lose something."""
         for call in facts.function_calls:
             if call.form == "container" and call.made is not None:
-                because = ((call.made, "on the graph"),)
-                yield self.finding(call.span, because, container=call.argument, function=call.function)
+                yield self.finding(
+                    call.span, ((call.made, "on the graph"),), container=call.argument, function=call.function
+                )
+            elif call.form == "module":
+                name = call.argument or "a module"
+                yield self.finding(call.span, message=MODULE, help=LEAVE_OUT, name=name, function=call.function)
         for function in facts.custom_functions:
             for save in function.saves:
-                twice = save.form == "twice"
-                yield self.finding(
-                    save.span,
-                    ((save.at, "saved before"),) if twice else (),
-                    message=TWICE if twice else PLAIN,
-                    help="save everything in one call" if twice else "keep it in an attribute of `ctx`",
-                    name=save.name,
-                )
+                message, remedy, why = SAVES[save.form]
+                because = ((save.at, why),) if why else ()
+                yield self.finding(save.span, because, message=message, help=remedy, name=save.name)

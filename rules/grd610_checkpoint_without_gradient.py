@@ -44,8 +44,10 @@ or call `h.requires_grad_()` before.
 
 ## Known limits
 
-Reported if it is certain that no argument requires grad; of the parameter of a function, and of what
-`gradient_checkpointing_enable()` does inside of a framework, that is not known. With gradients off there is nothing to
+Reported if it is certain that no argument requires grad; of the parameter of a function that is not known. Of
+`gradient_checkpointing_enable()` without arguments it is taken that its checkpoints are reentrant, as in most versions
+of transformers; it is reported where the same function freezes the model and puts adapters into it, and neither
+`enable_input_require_grads()` nor `get_peft_model()` behind it takes care. With gradients off there is nothing to
 lose:
 
 ```python
@@ -84,6 +86,11 @@ if TYPE_CHECKING:
     from gradlint.facts.functions import CheckpointCall
     from gradlint.fix import Source
 
+ENABLED = "the checkpoints in `{function}`, which is frozen, are given nothing that requires grad: adapters get none"
+REQUIRE = (
+    "call `{function}.enable_input_require_grads()`, or say `use_reentrant=False` in `gradient_checkpointing_kwargs`"
+)
+
 
 class CheckpointWithoutGradient(Rule):
     """A reentrant checkpoint of inputs that need no gradient."""
@@ -103,6 +110,9 @@ class CheckpointWithoutGradient(Rule):
                 given = f"`{call.detail}`" if call.detail else "its input"
                 because = ((call.span, "the graph ends here"),)
                 yield self.finding(call.span, because, fact=call, function=call.function or "a function", given=given)
+            elif call.form == "frozen" and call.at is not None:
+                because = ((call.at, "frozen here, embedding included"),)
+                yield self.finding(call.span, because, message=ENABLED, help=REQUIRE, function=call.function)
 
     def fix(self, fact: CheckpointCall, source: Source) -> Fix:
         """Take the other variant."""

@@ -140,3 +140,8 @@ def test_unknown_rules_in_code(tmp_path: Path) -> None:
     for wrong in (Config(select=("X",)), Config(ignore=("X",)), Config(severity={"X": Severity.INFO})):
         with pytest.raises(ConfigError, match="unknown rule `X`"):
             check_paths([str(tmp_path)], wrong)
+
+
+@pytest.mark.parametrize(("version", "runs"), [(None, False), ("2.9", True), ("2.9.1", True), ("2.10", False)])
+def test_a_rule_about_an_old_torch_runs_where_the_code_must_run_on_one(version: str | None, runs: bool) -> None:
+    assert ("GRD118" in Config(torch_version=version).codes()) is runs

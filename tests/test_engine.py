@@ -328,3 +328,9 @@ def _runs(process: int) -> bool:
         return " Z " not in Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
+
+
+def test_a_name_that_only_a_star_import_can_have_bound_is_what_everybody_calls_so() -> None:
+    code = "def f(net, x):\n    with torch.no_grad():\n        loss = F.relu(net(x)).sum()\n    loss.backward()\n"
+    assert [finding.code for finding in check_source(f"from utils import *\n\n\n{code}")] == ["GRD101"]
+    assert check_source(f"from utils import helper\n\n\n{code}") == []

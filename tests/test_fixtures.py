@@ -28,7 +28,7 @@ def test_findings_are_those_expected(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=name)
 def test_output_is_the_snapshot(path: Path, bless: Callable[[Path, str], None]) -> None:
-    bless(path.with_suffix(".out"), snapshot(path.read_text(encoding="utf-8"), path.name))
+    bless(path.with_suffix(".out"), snapshot(path.read_text(encoding="utf-8"), path.name, path.parent.name))
 
 
 @pytest.mark.torch

@@ -53,6 +53,7 @@ PLACES = st.builds(
     made=st.none() | SPANS,
     off=st.none() | SPANS,
     via=st.sampled_from(["", "detach"]),
+    behind=st.frozensets(st.sampled_from(ATOMS[-3:]), max_size=2),
 )
 ATOM = st.sampled_from(FEW)
 
@@ -72,7 +73,7 @@ def states(draw: st.DrawFn) -> State:
 
 
 def essence_of_place(place: Place) -> object:
-    return place.graph, place.saved, place.roots, place.flagged
+    return place.graph, place.saved, place.roots, place.flagged, place.behind
 
 
 def essence(state: State) -> object:

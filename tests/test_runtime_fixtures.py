@@ -40,11 +40,30 @@ NO, MAYBE = Verdict.NOT_REACHED, Verdict.INCONCLUSIVE
 
 UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD604/counts:backward:ctx.needs_input_grad[2]:": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD604/flags:backward:ctx.needs_input_grad[2] else None": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD604/flags:backward:ctx.needs_input_grad[0],": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD604/flags:backward:ctx.needs_input_grad[1] else None": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD604/flags:backward:ctx.needs_input_grad[0] else None)": (MAYBE, "a gradient that is left out is not recorded"),
+    "GRD123/facts_rows:evaluated_with_a_graph_bad:torch.no_grad": (
+        MAYBE,
+        "gradients are left on where they should be off",
+    ),
+    "GRD302/saved_output:sparse_matrix_made_symmetric_bad:matrix += matrix.t": (
+        MAYBE,
+        "edits of sparse tensors are not recorded",
+    ),
+    "GRD303/uncounted:array_of_the_output_bad:array[:]": (MAYBE, "what is written through an array is not recorded"),
+    "GRD303/uncounted:array_by_operator_bad:array": (MAYBE, "what is written through an array is not recorded"),
+    "GRD303/uncounted:source_of_the_batch_bad:source": (MAYBE, "what is written through an array is not recorded"),
     "GRD310/expanded:one_row_bad:table[0]": (MAYBE, "what was written is not recorded"),
+    "GRD402/hooks:save_output:self.outputs.append": (MAYBE, "what a hook is handed is not followed"),
+    "GRD404/gathered:retained_bad:loss.backward": (MAYBE, "that a retained graph is walked again is not recorded"),
+    "GRD407/retained:carried_bad:state.sum": (MAYBE, "that a retained graph is walked again is not recorded"),
     "GRD605/past_apply:forward_called_bad:Round.forward": (MAYBE, "which `backward` is used is not recorded"),
     "GRD103/other_contexts:detect_anomaly_bad:autograd.detect_anomaly": (MAYBE, "only gradient modes are watched"),
     "GRD103/other_contexts:autocast_bad:torch.autocast": (MAYBE, "only gradient modes are watched"),
     "GRD106/generators:exit_stack_bad:yield w": (MAYBE, "whoever holds the stack may leave the mode in time"),
+    "GRD112/in_losses:distances:torch.no_grad": (MAYBE, "no module runs in the function, and calls of torch say less"),
     "GRD108/classes:without_parentheses_bad:inference_mode": (NO, "the class has only `__init__`, which is covered"),
     "GRD108/classes:over_dataclass_bad:torch.no_grad": (NO, "the class has no methods of its own"),
     "GRD108/descriptors:total:torch.no_grad": (NO, "the property is a method now, which nobody calls"),
@@ -63,6 +82,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         MAYBE,
         "which losses were meant to add up cannot be seen",
     ),
+    "GRD409/players:cleared_too_early_bad:g_loss.backward": (MAYBE, "which losses were meant to add up cannot be seen"),
     "GRD501/several_optimizers:cleared_before_the_other_player_bad:d_loss.backward": (
         MAYBE,
         "the gradients that it adds to were not used by a step yet: two losses may be meant to add up",
@@ -113,6 +133,17 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD226/data:made_with_the_flag_bad:torch.randn": (MAYBE, "whether somebody reads the gradient is not recorded"),
     "GRD223/weights:best_of_all_epochs_bad:best": (MAYBE, "which tensors share memory is not recorded"),
     "GRD223/weights:reset_to_the_start_bad:start": (MAYBE, "which tensors share memory is not recorded"),
+    "GRD226/states:forward:torch.zeros": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD226/states:initial_state:torch.zeros": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD226/states:forward:x.data.new": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD223/weights:compared_with_before_bad:before": (MAYBE, "which tensors share memory is not recorded"),
+    "GRD221/handed_out:moved_in_a_function_bad:inputs.grad": (MAYBE, "on the CPU nothing is moved"),
+    "GRD220/several_stores:__init__:self.networks": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD205/flag_first:moved_where_there_is_a_gpu_bad:torch.optim.Adam": (MAYBE, "on the CPU nothing is moved"),
+    "GRD217/owners:part_thawed_bad:model[0].requires_grad_": (
+        MAYBE,
+        "whose parameters an optimizer lacks is not recorded",
+    ),
     "GRD217/owners:thawed_later_bad:p.requires_grad": (MAYBE, "whose parameters an optimizer lacks is not recorded"),
 }
 """Findings that a run of their function does not confirm, by file, function and source, and why not."""
@@ -151,7 +182,7 @@ class Fixture:
 def fixture(path: Path) -> Fixture:
     text = path.read_text(encoding="utf-8")
     lines = text.split("\n")
-    findings = tuple(lint(text, str(path)))
+    findings = tuple(lint(text, str(path), path.parent.name))
     points = {}
     for finding in findings:
         place = finding.location

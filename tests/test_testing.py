@@ -167,7 +167,7 @@ def test_broken_pages_are_errors(old: str, new: str, words: str) -> None:
 def test_pages_are_linted_strictly() -> None:
     page = parse_page(PAGE)
     at = {"with": found(4)}
-    assert check_page(page, "GRD101", lambda text, _: [at["with"]] if "with" in text else []) == []
+    assert check_page(page, "GRD101", lambda text, *_: [at["with"]] if "with" in text else []) == []
     assert check_page(page, "GRD101", lambda *_: []) == ["line 13: GRD101 is not reported"]
     everywhere = check_page(page, "GRD101", lambda *_: [found(1), found(1, "GRD102")])
     assert everywhere == [

@@ -61,15 +61,19 @@ def _stored(case: Case, tracked: int) -> tuple[dict[int, bool], list[bool]]:
     packed: set[int] = set()
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
-        packed.add(tensor.untyped_storage().data_ptr())
+        packed.add(_memory(tensor))
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         run = case.run(tracked)
-    operands = {
-        place: any(one.untyped_storage().data_ptr() in packed for one in many) for place, many in run.operands.items()
-    }
-    return operands, [one.untyped_storage().data_ptr() in packed for one in run.results]
+    operands = {place: any(_memory(one) in packed for one in many) for place, many in run.operands.items()}
+    return operands, [_memory(one) in packed for one in run.results]
+
+
+def _memory(tensor: torch.Tensor) -> int:
+    """Return where the numbers lie; of a sparse tensor, those that it stores."""
+    dense: torch.Tensor = tensor._values() if tensor.is_sparse else tensor
+    return int(dense.untyped_storage().data_ptr())
 
 
 SAVES_OUTPUT = words(

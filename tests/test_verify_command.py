@@ -303,7 +303,12 @@ def test_settings(verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(verdicts(verify("--isolated", "finetune.py")[1])) == 3
 
 
-EDIT = "import torch\nw = torch.ones(3, requires_grad=True)\nh = w.exp()\nh.data[0] = 0{}\nh.sum().backward()\n"
+EDIT = """import torch
+w = torch.ones(3, requires_grad=True)
+h = w.exp()
+torch.nn.init.zeros_(h.data[0]){}
+h.sum().backward()
+"""
 
 
 def test_what_was_seen_can_be_suppressed(verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

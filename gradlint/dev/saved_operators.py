@@ -22,6 +22,7 @@ MATRIX, TALL, SQUARE, SYMMETRIC = _t(3, 4), _t(4, 3), _t(4, 4), Operand((4, 4), 
 VECTOR, SCALAR, BATCH, BATCH_T = _t(4), _t(), _t(2, 3, 4), _t(2, 4, 3)
 LINE, IMAGE, VOLUME = _t(2, 4, 8), _t(2, 4, 8, 8), _t(2, 4, 4, 4, 4)
 MASK, INDEX, LABELS, ROWS = Operand((3, 4), "mask"), Operand((3, 4), "index"), Operand((3,), "index"), _t(3)
+PLACES = Operand((2, 4), "index")
 COMPLEX, SIGNS, FIXED = Operand((3, 4), "complex"), Operand((3, 4), "sign"), Operand((4,), "constant")
 
 
@@ -176,6 +177,8 @@ def _products() -> Iterator[Case]:
     yield Case("einsum", torch.einsum, ("ij,ij->i", MATRIX, MATRIX))
     yield from _each("cdist", MATRIX, MATRIX)
     yield from _each("matrix_power", SQUARE, 3)
+    unchecked = {"check_invariants": False}
+    yield Case("sparse_coo_tensor", torch.sparse_coo_tensor, (PLACES, VECTOR, (4, 4)), keywords=unchecked)
 
 
 def _reductions() -> Iterator[Case]:

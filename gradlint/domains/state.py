@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from gradlint.domains.tensor import NEW_LEAF, UNPLACED, Place, join_places
+from gradlint.domains.tensor import NEW_LEAF, UNPLACED, Place, Saved, join_places
 from gradlint.domains.values import EVERYTHING, PARAMETER, Atom, Obj, Value, bounded
 from gradlint.flow.lattice import join_masks
 from gradlint.ir.events import Span
@@ -87,6 +87,18 @@ class State:
     def roots(self, atom: Atom) -> frozenset[Atom]:
         """The objects that own the memory of ``atom``: itself, unless it is a view."""
         return self.place(atom).roots or frozenset((atom,))
+
+    def behind(self, atom: Atom) -> frozenset[Atom]:
+        """The objects that own the memory of ``atom.data``, where edits are not counted."""
+        return self.place(atom).behind or self.roots(atom)
+
+    def keepers(self, root: Atom) -> frozenset[Saved]:
+        """The recorded operations that keep the memory of ``root``: for a parameter also calls of what holds it."""
+        found, atom = self.place(root).saved, root
+        while isinstance(atom, Obj) and atom.owner is not None and (atom is not root or atom.type == PARAMETER):
+            atom = atom.owner
+            found |= self.place(atom).saved
+        return found
 
 
 def join_marks(into: dict[Atom, int], other: dict[Atom, int]) -> bool:

@@ -43,7 +43,10 @@ class Saved(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What is known of one object. ``roots`` are the objects whose memory it shares (itself when empty)."""
+    """What is known of one object. ``roots`` are the objects whose memory it shares (itself when empty).
+
+    ``behind`` are those whose memory it shares without their count of edits, which ``data`` and ``numpy`` leave out.
+    """
 
     graph: int = ANY
     saved: frozenset[Saved] = frozenset()
@@ -54,6 +57,7 @@ class Place(NamedTuple):
     off: Span | None = None
     via: str = ""
     """The operation that took it off the graph or made it, for messages."""
+    behind: frozenset[Atom] = frozenset()
 
 
 UNPLACED = Place()
@@ -65,9 +69,10 @@ def join_places(a: Place, b: Place) -> Place:
     if a is b:
         return a
     graph, saved, roots, flagged = a.graph | b.graph, a.saved | b.saved, a.roots | b.roots, a.flagged | b.flagged
-    if (graph, saved, roots, flagged) == (a.graph, a.saved, a.roots, a.flagged):
+    behind = a.behind | b.behind
+    if (graph, saved, roots, flagged, behind) == (a.graph, a.saved, a.roots, a.flagged, a.behind):
         return a
-    return Place(graph, saved, roots, flagged, a.made or b.made, a.off or b.off, a.via or b.via)
+    return Place(graph, saved, roots, flagged, a.made or b.made, a.off or b.off, a.via or b.via, behind)
 
 
 def result_of(operands: list[int]) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradlint.facts.base import Happening, Operand, Reasons
 
 if TYPE_CHECKING:
+    from gradlint.domains import tensor
     from gradlint.facts import Edit
     from gradlint.ir.events import Span
 
@@ -24,17 +25,78 @@ class OutWrite(Happening):
 
 
 @dataclass(frozen=True, slots=True)
+class UnseenEdit(Happening):
+    """An edit that torch does not count, of memory that the recorded operations ``saved`` keep for their backward.
+
+    ``backwarded``: a backward in this body follows.
+    """
+
+    target: Operand
+    op: str
+    saved: tuple[tensor.Saved, ...]
+    backwarded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ViewEdit:
     """An edit in place of a view that torch refuses to edit, or of memory that stands for several elements.
 
     ``form``: ``expanded``, ``multi`` (one of several views that one call or a loop has made), ``silent`` (all rows of
-    an expanded tensor are written). ``how`` made it, at ``made``.
+    an expanded tensor are written), ``blind`` (the view was made with gradients off), ``hooked`` (what a module with a
+    backward hook has returned). ``how`` made it, at ``made``; for the last, the hook is registered there.
     """
 
     edit: Edit
     form: str
     how: str
     made: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Recurrence:
+    """An edit that writes into a buffer, in a loop, what a call computes from a part of the same buffer.
+
+    ``read`` is that part, which the ``call`` may save for backward.
+    """
+
+    edit: Edit
+    read: Span
+    call: Span
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class MixedModes:
+    """A module with batch normalisation is called in eval mode, then in train mode, then a backward uses the first."""
+
+    span: Span
+    module: str
+    kept: Span
+    backward: Span
+
+
+@dataclass(frozen=True, slots=True)
+class DetachInPlace(Happening):
+    """A call of ``detach_``. ``saved`` are the recorded operations that keep the target as an input.
+
+    ``view`` is where the target was made as a view, None if it is not known to be one.
+    """
+
+    target: Operand
+    saved: tuple[tensor.Saved, ...]
+    view: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentEdit:
+    """An edit in place of the tensor that a caller has handed in as ``parameter``.
+
+    ``name`` is the variable that holds it there; empty if that is a view of it.
+    """
+
+    edit: Edit
+    parameter: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +113,10 @@ class HiddenEdit:
 
 @dataclass(frozen=True, slots=True)
 class LateBackward:
-    """A backward pass through a forward whose parameters a step has changed in between."""
+    """A backward pass through a forward whose parameters a step has changed in between.
+
+    ``fused``: the optimizer was made with ``fused=True``, and torch does not count what it changes.
+    """
 
     span: Span
     call: str
@@ -59,6 +124,15 @@ class LateBackward:
     module: str
     step: Span
     optimizer: str
+    fused: bool = False
+
+    def because(self) -> Reasons:
+        """Where the graph is recorded, where its parameters change, and the backward."""
+        return (
+            (self.forward, "the graph is recorded here"),
+            (self.step, "its parameters are changed here"),
+            (self.span, "backward here"),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,8 +47,9 @@ class WrongGradients:
     """What backward returns does not fit what forward takes.
 
     ``form``: ``few``, ``many``, ``missing`` (it returns nothing), ``index`` (of ``needs_input_grad``, beyond the
-    inputs), ``shifted`` (the index is that of another input), ``context`` (``forward`` has no ``ctx``, and nothing sets
-    one up), ``double`` (it has one, and ``setup_context`` too). ``found`` and ``wanted`` are counts or positions.
+    inputs), ``unpacked`` (into another number of flags), ``shifted`` (the index is that of another input), ``context``
+    (``forward`` has no ``ctx``, and nothing sets one up), ``double`` (it has one, and ``setup_context`` too). ``found``
+    and ``wanted`` are counts or positions.
     """
 
     span: Span
@@ -78,8 +79,27 @@ class SpoiltTensor:
 
 @dataclass(frozen=True, slots=True)
 class WrongSave:
-    """A call of ``save_for_backward`` that loses something. ``form``: ``twice`` (the call at ``at`` came first, and is
-    forgotten), ``plain`` (the argument ``name`` is no tensor).
+    """What a custom function does not get, or not keep.
+
+    ``form``: ``twice`` (this call of ``save_for_backward`` forgets the one at ``at``), ``plain`` (its argument ``name``
+    is no tensor), ``captured`` (the leaf ``name`` is used and is no input), ``unmaterialised`` (``backward`` computes
+    with the gradient ``name``, which may be None since the call at ``at``).
+    """
+
+    span: Span
+    form: str
+    name: str
+    at: Span
+
+
+@dataclass(frozen=True, slots=True)
+class SecondDerivative:
+    """What second derivatives through a custom function lose, at ``span``.
+
+    ``form``: ``intermediate`` (``forward`` keeps ``name``, which it has computed and does not return; ``at`` is where
+    backward reads it), ``cut`` (``backward`` takes something off the graph by ``name``; ``at`` is where it returns what
+    comes of it), ``off`` (``name`` turns gradients off for all of ``backward``), ``once`` (``backward`` is marked as
+    differentiable once, which torch only sees to where the incoming gradient requires grad).
     """
 
     span: Span
@@ -99,6 +119,7 @@ class CustomFunction:
     gradients: tuple[WrongGradients, ...] = ()
     spoilt: tuple[SpoiltTensor, ...] = ()
     saves: tuple[WrongSave, ...] = ()
+    seconds: tuple[SecondDerivative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +127,8 @@ class FunctionCall:
     """A custom function is used other than by ``apply``.
 
     ``form``: ``called`` (``Fn()(x)``), ``made`` (an instance is made for others to call), ``forward``
-    (``Fn.forward(None, x)``), ``container`` (``Fn.apply([x])``: the tensor ``argument`` is inside of a container).
+    (``Fn.forward(None, x)``), ``container`` (``Fn.apply([x])``: a tensor is inside of a container, an ``argument``),
+    ``module`` (``Fn.apply(x, layer)``: ``forward`` calls the module ``argument``, whose parameters are no inputs).
     ``made`` is where the instance is made, ``cls`` where the name of the class stands before.
     """
 
@@ -132,9 +154,10 @@ class InnerBackward:
 class CheckpointCall:
     """A reentrant checkpoint of ``function`` that fails, or cuts the graph.
 
-    ``form``: ``untracked`` (nothing that it is given requires grad, ``detail`` among it), ``keyword`` (it is given a
-    keyword ``detail``), ``inputs`` (``detail`` at ``at`` asks for the gradients of some inputs). ``explicit``: the call
-    says itself that it is reentrant.
+    ``form``: ``untracked`` (nothing that it is given requires grad, ``detail`` among it), ``frozen`` (the model
+    ``function`` was frozen at ``at`` and has adapters, and checkpointing is turned on in it), ``keyword`` (it is given
+    a keyword ``detail``), ``inputs`` (``detail`` at ``at`` asks for the gradients of some inputs). ``explicit``: the
+    call says itself that it is reentrant.
     """
 
     span: Span
@@ -145,14 +168,55 @@ class CheckpointCall:
     at: Span | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EditedCheckpoint:
+    """Parameters that the checkpoint of ``function`` at ``at`` uses are changed before the backward at ``used``.
+
+    ``name`` is the parameter that is edited, or the optimizer that steps.
+    """
+
+    span: Span
+    name: str
+    function: str
+    at: Span
+    used: Span
+
+
+@dataclass(frozen=True, slots=True)
+class HandmadeCheckpoint:
+    """``function`` is run with gradients off by what is called a checkpoint, ``name`` at ``at``."""
+
+    span: Span
+    at: Span
+    function: str
+    name: str
+
+
 __all__ = [
     "BrokenState",
     "CheckpointCall",
     "CustomFunction",
+    "EditedCheckpoint",
     "FunctionCall",
+    "HandmadeCheckpoint",
     "InnerBackward",
     "KeptTensor",
+    "SecondDerivative",
     "SpoiltTensor",
     "WrongGradients",
     "WrongSave",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class DirectForward:
+    """The ``forward`` of ``module`` is called, rather than the module.
+
+    ``sure``: it is one by its class; ``known``: by more than its name. ``method`` spans ``module.forward``.
+    """
+
+    span: Span
+    module: str
+    method: Span
+    sure: bool
+    known: bool

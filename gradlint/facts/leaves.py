@@ -79,11 +79,15 @@ class Exhausted:
 
 @dataclass(frozen=True, slots=True)
 class Rebound:
-    """``name``, a leaf, is assigned the result of its update, whose gradient is read afterwards."""
+    """``name``, a leaf, is assigned the result of its update, whose gradient is read afterwards.
+
+    ``optimizer``: what changes the leaf, if nobody reads its gradient by name: it does not know the new tensor.
+    """
 
     span: Span
     name: str
     because: Reasons
+    optimizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +103,16 @@ class MissingGradient:
 
 @dataclass(frozen=True, slots=True)
 class NeedlessFlag:
-    """An input or label is made to require grad, and nobody reads its gradient. ``form`` as in `GradFlag`."""
+    """An input or label is made to require grad, and nobody reads its gradient. ``form`` as in `GradFlag`.
+
+    ``state``: it is rather what a recurrent network starts from.
+    """
 
     span: Span
     form: str
     name: str
+    state: bool = False
+    because: Reasons = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +150,21 @@ class Unowned:
     form: str
     name: str
     optimizer: str
+    because: Reasons = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Untied:
+    """Two parameters that were meant to be one, ``name`` and ``other``, and are trained as two.
+
+    ``form``: ``data``: they share the memory only; ``turned``: and one is the other transposed; ``copied``: not even
+    that; ``late``: an optimizer has the old one.
+    """
+
+    span: Span
+    form: str
+    name: str
+    other: str
     because: Reasons = ()
 
 

@@ -61,7 +61,7 @@ class OddPass:
     return), ``flat`` (a gradient without a graph enters what is backwarded), ``kept`` (``create_graph`` that nothing
     clears), ``needless`` (``retain_graph`` that nothing uses), ``constructor`` (a loss is made from tensors),
     ``anomaly`` (the check is left on), ``saved`` (``call`` is on the graph and put into a file), ``late``
-    (``call`` is made a leaf after it was used).
+    (``call`` is made a leaf after it was used), ``freed`` (``create_graph`` where ``retain_graph`` may be false).
     """
 
     span: Span

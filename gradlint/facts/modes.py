@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gradlint.facts.base import Happening
+
 if TYPE_CHECKING:
-    from gradlint.facts.base import Modes, Reasons
+    from gradlint.facts.base import Modes, Operand, Reasons
     from gradlint.ir.events import Span
 
 
@@ -105,9 +107,75 @@ class Reentered:
 
 @dataclass(frozen=True, slots=True)
 class FlatTransform:
-    """A transform of `torch.func` that differentiates a function which turns gradients off."""
+    """A transform of `torch.func`, or a trace, of a function that turns gradients off."""
 
     span: Span
     call: str
     function: str
+    because: Reasons
+    ignored: bool = False
+    """It differentiates in forward mode, which does not look at the gradient mode."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceTensor(Happening):
+    """A tensor that was computed in inference mode is used outside of it, for what it does not allow.
+
+    ``form``: ``saved`` for the backward of ``call``, ``edited`` by it, ``flag`` (asked to require grad), ``parameter``.
+    """
+
+    target: Operand
+    form: str
+    call: str
+
+
+@dataclass(frozen=True, slots=True)
+class EscapedTensor:
+    """As `InferenceTensor`, for certain; ``name`` is what the source calls it, ``since`` where the mode was entered."""
+
+    span: Span
+    name: str
+    form: str
+    call: str
+    since: Span | None
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class LazyEscape:
+    """Code that is made with gradients off and runs where they are on; ``kind`` is what the source makes."""
+
+    span: Span
+    kind: str
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadJob:
+    """A job that is handed to a thread where gradients are off, and that runs ``forward`` in it with gradients on."""
+
+    span: Span
+    call: str
+    job: str
+    forward: Span
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class CachedCast:
+    """A forward for training in an autocast ``region`` in which the same module has run with gradients off before."""
+
+    span: Span
+    call: str
+    region: Span
+    because: Reasons
+
+
+@dataclass(frozen=True, slots=True)
+class FlatLoss:
+    """A ``function`` or class turns gradients off by a decorator, and all that a ``loss`` returns goes through it."""
+
+    span: Span
+    function: str
+    loss: str
     because: Reasons

@@ -124,3 +124,19 @@ class KeptTensors:
     span: Span
     call: str
     argument: Span
+
+
+@dataclass(frozen=True, slots=True)
+class IdleStep:
+    """A step without the backward pass that it should apply, or the other way round.
+
+    ``form``: the gradients are ``empty``, for they were cleared and nothing filled them; they were computed by
+    ``grad``, which fills none; or a backward pass is ``unstepped``. ``call`` is what stands at ``span``, ``step`` the
+    optimizer, or its step.
+    """
+
+    span: Span
+    form: str
+    call: str
+    step: str
+    because: Reasons

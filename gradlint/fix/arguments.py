@@ -10,6 +10,7 @@ from gradlint.fix.source import NoFix, Source, span_of
 
 if TYPE_CHECKING:
     from gradlint.facts import ContextMisuse
+    from gradlint.facts.modes import CachedCast
 
 
 def called(source: Source, misuse: ContextMisuse) -> tuple[Edit, ...]:
@@ -36,6 +37,15 @@ def emptied(source: Source, misuse: ContextMisuse) -> tuple[Edit, ...]:
 
 def _is_module(misuse: ContextMisuse) -> bool:
     return misuse.detail.rpartition(".")[2] in ("model", "net", "module", "network", "encoder", "decoder", "backbone")
+
+
+def without_cache(source: Source, fact: CachedCast) -> tuple[Edit, ...]:
+    """Call the autocast of a region with its cache off."""
+    call = source.at(fact.region, ast.Call)
+    text = source.of(call)
+    inside = text[:-1].rstrip()
+    gap = "" if inside.endswith("(") else " " if inside.endswith(",") else ", "
+    return (source.replace(fact.region, f"{inside}{gap}cache_enabled=False)"),)
 
 
 def as_bool(source: Source, misuse: ContextMisuse) -> tuple[Edit, ...]:

@@ -10,6 +10,7 @@ from gradlint.fix.source import NoFix, Source, span_of
 
 if TYPE_CHECKING:
     from gradlint.facts.leaves import ArrayUse, LostGraph, NoLeaf, RefusedFlag
+    from gradlint.ir.events import Span
 
 
 def before_array(source: Source, use: ArrayUse) -> tuple[Edit, ...]:
@@ -72,6 +73,11 @@ def detached(source: Source, value: ast.expr) -> tuple[Edit, ...]:
     if isinstance(value, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)):
         return (source.behind(value, ".detach()"),)
     return (source.replace(span_of(value), f"({source.of(value)}).detach()"),)
+
+
+def argument(source: Source, span: Span) -> tuple[Edit, ...]:
+    """Detach the expression at ``span``."""
+    return detached(source, source.at(span, ast.expr))
 
 
 def instead_of_flag(source: Source, flag: RefusedFlag) -> tuple[Edit, ...]:

@@ -10,6 +10,7 @@ from gradlint.fix.source import NoFix, Place, Source, span_of
 
 if TYPE_CHECKING:
     from gradlint.facts import LostFreeze
+    from gradlint.facts.freezing import ConstantParameter, StaleGradient
 
 _NAME = "requires_grad"
 _ALIASES = (".data", ".detach()")
@@ -26,6 +27,30 @@ def reaching(source: Source, freeze: LostFreeze) -> tuple[Edit, ...]:
     if freeze.form == "state_dict":
         return (_over_parameters(source, place),)
     raise NoFix("which of two statements is meant is not known")
+
+
+def dropped(source: Source, stale: StaleGradient) -> tuple[Edit, ...]:
+    """Drop the gradient of a parameter behind the statement that freezes it."""
+    place = source.place(stale.span)
+    node = place.node
+    parameter: ast.expr | None = None
+    if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Attribute):
+        parameter = node.targets[0].value
+    elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        parameter = node.value.func.value
+    if not isinstance(parameter, ast.Name) or not stale.is_tensor:
+        raise NoFix("what is frozen is no single parameter")
+    if place.suite[place.index + 1 :] and place.suite[place.index + 1].lineno == node.lineno:
+        raise NoFix("another statement stands on the line")
+    return (source.behind(node, f"\n{source.indent(node.lineno)}{source.of(parameter)}.grad = None"),)
+
+
+def untrained(source: Source, parameter: ConstantParameter) -> tuple[Edit, ...]:
+    """Say that a parameter is not to be trained."""
+    call = source.at(parameter.span, ast.Call)
+    if len(call.args) != 1 or call.keywords or isinstance(call.args[0], ast.Starred):
+        raise NoFix("it is given more than its data")
+    return (source.behind(call.args[0], f", {_NAME}=False"),)
 
 
 def spelled(source: Source, write: LostFreeze) -> tuple[Edit, ...]:

@@ -79,6 +79,16 @@ def rebound(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
     return (_plain_assignment(source, place.node),)
 
 
+def of_a_copy(source: Source, edit: Edit, name: str) -> tuple[TextEdit, ...]:
+    """Compute ``name`` anew, or clone it in front of the statement that edits it."""
+    place = source.place(edit.span)
+    if isinstance(place.node, ast.AugAssign) and isinstance(place.node.target, ast.Name):
+        return rebound(source, edit)
+    if not names.is_own(place, name) or names.is_loop_variable(place, name):
+        raise NoFix(f"`{name}` belongs to others as well")
+    return (blocks.inserted(source, place.node, f"{name} = {name}.clone()"),)
+
+
 def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[TextEdit, ...]:
     """Compute a new tensor instead, under the same name; ``of_view``: even though others shared its memory.
 
@@ -112,6 +122,18 @@ def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[
         _require_own(source, place, target)
         return edits
     return (_cloned(source, place),)
+
+
+def detached(source: Source, call: Span) -> tuple[TextEdit, ...]:
+    """Write ``x = x.detach()`` for ``x.detach_()``, which is a statement."""
+    place = source.place(call)
+    node = place.node.value if isinstance(place.node, ast.Expr) else None
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or span_of(node) != call:
+        raise NoFix("the value of the call is used")
+    target = node.func.value
+    _require_own(source, place, target)
+    line, column, _, _ = span_of(node)
+    return (source.insert(line, column, f"{source.of(target)} = "), _renamed(source, node.func))
 
 
 def for_each_name(source: Source, edit: Edit) -> tuple[TextEdit, ...]:

@@ -11,6 +11,7 @@ from gradlint.fix.source import NoFix, Place, Source, span_of
 
 if TYPE_CHECKING:
     from gradlint.facts.leaves import AliasedState, Exhausted, MissingGradient, NeedlessFlag, Rebound
+    from gradlint.ir.events import Span
 
 
 def listed(source: Source, fact: Exhausted) -> tuple[Edit, ...]:
@@ -22,6 +23,8 @@ def listed(source: Source, fact: Exhausted) -> tuple[Edit, ...]:
 
 def updated(source: Source, fact: Rebound) -> tuple[Edit, ...]:
     """Write ``with torch.no_grad(): w -= lr * w.grad`` for ``w = w - lr * w.grad``, and clear the gradient behind."""
+    if fact.optimizer:
+        raise NoFix("which operation in place does the same is not known")
     place = source.place(fact.span)
     node = place.node
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.value, ast.BinOp):
@@ -81,6 +84,8 @@ def unflagged(source: Source, fact: NeedlessFlag) -> tuple[Edit, ...]:
         if len(given) < 2:
             raise NoFix("there is no other argument")
         return (source.replace((*span_of(given[-2])[2:], *span_of(last.value)[2:]), ""),)
+    if fact.state and fact.form == "method":
+        return (_without_call(source, node, fact.span),)
     if not isinstance(node, (ast.Assign, ast.Expr)) or (isinstance(node, ast.Assign) and len(node.targets) != 1):
         raise NoFix("the statement does more than to set the flag")
     if isinstance(node, ast.Expr) and source.of(node).partition("(")[0] != f"{fact.name}.requires_grad_":
@@ -88,6 +93,14 @@ def unflagged(source: Source, fact: NeedlessFlag) -> tuple[Edit, ...]:
     if isinstance(node, ast.Assign) and not isinstance(node.targets[0], ast.Attribute):
         raise NoFix("the statement does more than to set the flag")
     return (blocks.deleted(source, place),)
+
+
+def _without_call(source: Source, node: ast.AST, span: Span) -> Edit:
+    """Take ``.requires_grad_()`` away from the end of an expression."""
+    for part in ast.walk(node):
+        if isinstance(part, ast.Call) and span_of(part) == span and isinstance(part.func, ast.Attribute):
+            return source.replace((*span_of(part.func.value)[2:], *span[2:]), "")
+    raise NoFix("the statement does more than to set the flag")
 
 
 def cloned(source: Source, fact: AliasedState) -> tuple[Edit, ...]:

@@ -14,7 +14,7 @@ from gradlint.fix.untracked import may_go_untracked
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward, ContextMisuse, Elsewhere, InferenceUse, Leak
-    from gradlint.facts.modes import VainEnable
+    from gradlint.facts.modes import EscapedTensor, VainEnable
     from gradlint.ir.events import Span
 
 _OFF = ("no_grad", "inference_mode")
@@ -190,6 +190,16 @@ def without_inference(source: Source, use: InferenceUse | VainEnable) -> tuple[E
     if not isinstance(place.node, (ast.With, *FUNCTION)):
         raise NoFix("the region is not visible")
     return _renamed(source, place, context, "no_grad")
+
+
+def left_for_training(source: Source, fact: EscapedTensor) -> tuple[Edit, ...]:
+    """Turn the region of inference mode in which a tensor was computed into one without gradients."""
+    if fact.since is None:
+        raise NoFix("the region is not in sight")
+    place = source.place(fact.since)
+    if not isinstance(place.node, ast.With):
+        raise NoFix("the region is not visible")
+    return _renamed(source, place, fact.since, "no_grad")
 
 
 def _decorator(function: ast.FunctionDef | ast.AsyncFunctionDef | None) -> Span:

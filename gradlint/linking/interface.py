@@ -53,7 +53,7 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag="made"):
 
     ``kind`` is a type of `gradlint.domains.values`: a word or a canonical class name of torch or a framework;
     ``graph`` where it stands on the graph; ``of`` the class if it is an instance of one of the project; ``via``
-    what made it; ``holds`` what a container holds.
+    what made it; ``holds`` what a container holds; ``modes`` those in which a tensor was computed, 0 if not known.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Made(msgspec.Struct, frozen=True, array_like=True, tag="made"):
     of: str = ""
     via: str = ""
     holds: tuple[Thing, ...] = ()
+    modes: int = 0
 
 
 class Several(msgspec.Struct, frozen=True, array_like=True, tag="several"):

@@ -216,7 +216,7 @@ class Aliases:
 
     def _same(self, edit: Edit, event: ir.Event, other: str) -> SharedEdit | None:
         # A weight under two names is updated by hand through one of them.
-        own = is_tensor(edit, event) and not edit.writes_leaf
+        own = (is_tensor(edit, event) or is_many_dimensional(self.definitions, event)) and not edit.writes_leaf
         read = read_after(self.definitions, event, other) if own else None
         return SharedEdit(edit, "alias", other, read.span) if read is not None else None
 
@@ -279,6 +279,16 @@ def is_tensor(edit: Edit, event: ir.Event) -> bool:
         (isinstance(atom, Obj) and atom.type == "tensor" and isinstance(atom.event, ir.Call))
         or (isinstance(atom, Sym) and "Tensor" in (atom.annotation or ""))
         for atom in edit.target.atoms
+    )
+
+
+def is_many_dimensional(definitions: Definitions, event: ir.Event) -> bool:
+    """Whether an assignment has a key with dots or a slice among its parts, which only tensors and arrays take."""
+    key = definitions.makers.get(event.key) if isinstance(event, ir.SetItem) else None
+    parts = [definitions.makers.get(item) for item in key.items] if isinstance(key, ir.Build) else []
+    return any(
+        (isinstance(part, ir.Build) and part.kind == "slice") or (isinstance(part, ir.Const) and part.value is ...)
+        for part in parts
     )
 
 

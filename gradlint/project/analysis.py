@@ -12,8 +12,6 @@ from dataclasses import replace
 from functools import partial
 
 from gradlint.domains import grad_mode
-from gradlint.domains.tensor import Saved
-from gradlint.domains.values import Atom
 from gradlint.facts import (
     AttributeWrite,
     Backward,
@@ -32,56 +30,87 @@ from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.reads import Reads
 from gradlint.project import (
+    autocasting,
     averaging,
     classes,
     clipping,
     decorations,
-    demands,
     eval_mode,
+    flat_losses,
     freezes,
     generators,
     hooks,
     inference,
+    inference_caches,
     inverted,
+    lazy,
     leaks,
+    needed,
     purpose,
     reentry,
     scaling,
     stepping,
     telling,
+    threads,
+    tracing,
     uncalled,
     untracked,
     vain,
 )
 from gradlint.project.aliases import shared_edits
+from gradlint.project.argument_edits import argument_edits
 from gradlint.project.arrays import arrays
+from gradlint.project.bootstrapping import attached_targets
+from gradlint.project.checkpoint_edits import edited_checkpoints
 from gradlint.project.checkpoints import checkpoints
+from gradlint.project.constant_losses import constant_losses
+from gradlint.project.constants import Constants
+from gradlint.project.contradictions import contradicting
 from gradlint.project.custom_functions import custom_functions
 from gradlint.project.cuts import lost as lost_graphs
+from gradlint.project.data_copies import Copies
+from gradlint.project.datasets import tracked_items
+from gradlint.project.direct_forwards import DirectForwards
 from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
 from gradlint.project.evaluation import Evaluation
 from gradlint.project.flags import refused
+from gradlint.project.frozen_statistics import FrozenStatistics
 from gradlint.project.function_calls import function_calls, inner_backwards
 from gradlint.project.handed import handing_over
+from gradlint.project.handed_edits import handed_edits
+from gradlint.project.handmade import handmade
 from gradlint.project.hidden import hidden
-from gradlint.project.inference_only import is_chosen_forward
+from gradlint.project.hook_misuses import hook_misuses
+from gradlint.project.idle_steps import IdleSteps
+from gradlint.project.index_flags import IndexFlags
+from gradlint.project.late_backwards import late_backwards
 from gradlint.project.leaf_uses import Leaves
 from gradlint.project.lost_leaves import lost_leaves
 from gradlint.project.lost_parameters import lost_parameters
+from gradlint.project.mixed_modes import mixed_modes
+from gradlint.project.nan_gradients import NanGradients
+from gradlint.project.needless_states import States
 from gradlint.project.odd_passes import odd_passes
+from gradlint.project.opponents import fed_opponents
 from gradlint.project.owned import Owned
 from gradlint.project.piling import piled_graphs
 from gradlint.project.program import OutOfTime, Program
 from gradlint.project.protocol import Protocol
+from gradlint.project.recurrences import recurrences
+from gradlint.project.refused_edits import refused_detaches, refused_edits
+from gradlint.project.replaced_leaves import Replaced
+from gradlint.project.reversed_stops import reversed_stops
 from gradlint.project.rewalked import walked_twice
 from gradlint.project.running import running_graphs
+from gradlint.project.stale_gradients import StaleGradients
 from gradlint.project.summaries import Run
 from gradlint.project.telling import Locate
+from gradlint.project.tying import Tying
 from gradlint.project.uncleared import loops_around_steps, uncleared
-from gradlint.project.uses import KEPT, OFF, Tracer
-from gradlint.project.view_edits import hidden_edits, late_backwards, view_edits
+from gradlint.project.unused_gradients import unused_gradients
+from gradlint.project.uses import Tracer
+from gradlint.project.view_edits import hidden_edits, view_edits
 from gradlint.project.wiped import wiped
-from gradlint.torch_model import roles
 from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
@@ -94,6 +123,8 @@ def bodies(module: Body) -> Iterator[Body]:
     while pending:
         body = pending.pop()
         yield body
+        if body.kind == "lambda" and body.relevant:
+            body.graph  # noqa: B018 - its lambdas are known when it is lowered
         pending.extend(reversed(body.children))
 
 
@@ -141,7 +172,9 @@ def analyse(
     while program.again():
         solved = [body for body in wanted(module, view.asked) if solve(body)]
     unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
-    for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program)):
+    # Lambdas come to be when what is around them is lowered.
+    lambdas = (body for body in wanted(module, view.asked) if body.kind == "lambda")
+    for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program), *lambdas):
         if body not in solved and solve(body):
             solved.append(body)
     entries = entry_modes(program, solved)
@@ -198,10 +231,15 @@ def forwards_with_in_place_layers(program: Program) -> list[Body]:
 
 
 def backwards(program: Program, run: Run) -> Iterator[Backward]:
-    """The backward passes; leaves whose gradient somebody reads were made on purpose."""
+    """The backward passes; leaves whose gradient somebody reads were made on purpose.
+
+    The gradient of what the pass itself starts from tells nobody anything.
+    """
     called = called_off(program, run.body) if grad_mode.never_records(run.entry) else ()
+    flags = run.recorder.all(GradFlag)
     for backward in run.recorder.backwards():
-        target = replace(backward.target, flagged=backward.target.flagged - run.flags_read)
+        own = {flag.span for flag in flags if flag.target.atoms & backward.target.atoms}
+        target = replace(backward.target, flagged=backward.target.flagged - (run.flags_read - own))
         yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 
 
@@ -219,44 +257,8 @@ def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
             continue
         if edit.writes_leaf:
             leaves.add(start)
-        following = [backward for backward in passes if edit.span < backward.span or edit.loops]
-        if passes and edit.saved:
-            reached: set[Atom] = set()
-            for backward in following:
-                reached |= demands.ancestors(run, backward.target.atoms)
-            edit = replace(edit, saved=tuple(saved for saved in edit.saved if saved.result in reached))
-        if edit.saved and not following and (is_inference(run.body) or is_chosen_forward(program, run.body)):
-            edit = replace(edit, saved=())
-        if edit.saved:
-            kept = (saved for saved in edit.saved if program.keeps(saved.keeper))
-            edit = replace(edit, saved=tuple(saved for saved in kept if not leads_nowhere(tracer, run.body, saved)))
-        yield replace(edit, backwarded=bool(following))
-
-
-def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
-    """Whether the result of the operation that saved is read, but off the graph by every use: ``f(x).shape``.
-
-    A container of the function itself hides none of the uses. What an operation in place returns is not all that it
-    leaves behind.
-    """
-    definitions = tracer.definitions(body)
-    call = definitions.calls.get(saved.span)
-    if call is None or not definitions.readers.get(call.dst):
-        return False
-    if saved.op.endswith("_") or any(name == "inplace" for name, _ in call.keywords):
-        return False
-    uses = tracer.trace(("ref", body, call.dst)).uses
-    kept = {use for use in uses if use.kind == KEPT and use.holder is not None and use.holder[0] == "def"}
-    return all(use.kind == OFF or use in kept for use in uses) and len(kept) < max(len(uses), 1)
-
-
-def is_inference(body: Body | None) -> bool:
-    """Whether a body, or one around it, says by its name that nobody will go backward from it."""
-    while body is not None:
-        if roles.INFERENCE.search(body.name):
-            return True
-        body = body.parent
-    return False
+        saved, backwarded = needed.needed(program, tracer, run, passes, edit, edit.saved)
+        yield replace(edit, saved=saved, backwarded=backwarded)
 
 
 def facts_of(
@@ -275,8 +277,10 @@ def facts_of(
     recording = program.run(body, recorded[body]) or run
     leaves, owned = Leaves(program, evaluation.tracer, run), Owned(program, evaluation.tracer, run)
     recorder, protocol = run.recorder, Protocol(program, run)
+    frozen = StaleGradients(program, evaluation.tracer, run)
     edited = list(edits(program, evaluation.tracer, recording))
     passes = list(backwards(program, run))
+    running = running_graphs(program, path, evaluation, run)
     yield Facts(
         body=body,
         path=path,
@@ -309,12 +313,32 @@ def facts_of(
         suspensions=[] if generators.is_consumed_whole(program, body) else recorder.all(Suspension),
         decorations=list(decorations.ineffective(program, run)),
         inference_uses=list(inference.lasting(program, run)),
+        flat_traces=list(tracing.traces(program, run, evaluation.tracer.definitions(body))),
+        flat_losses=list(flat_losses.flat_losses(program, run)),
+        cached_casts=list(autocasting.cached_casts(evaluation.tracer, run)),
+        thread_jobs=list(threads.jobs(program, evaluation.tracer, run)),
+        lazy_escapes=list(lazy.escapes(program, evaluation.tracer, run)),
+        escaped_tensors=[
+            *inference.escaped(program, run),
+            *inference_caches.escaped(program, evaluation.tracer, run),
+        ],
         flags=recorder.all(GradFlag),
         writes=recorder.all(AttributeWrite),
         edits=edited,
-        shared_edits=list(shared_edits(evaluation.tracer.definitions, recording, edited)),
+        shared_edits=[
+            *shared_edits(evaluation.tracer.definitions, recording, edited),
+            *handed_edits(program, evaluation.tracer, recording),
+        ],
+        argument_edits=list(argument_edits(evaluation.tracer.definitions, recording, edited)),
+        unseen_edits=list(needed.unseen_edits(program, evaluation.tracer, recording)),
         out_writes=recording.recorder.all(OutWrite),
-        view_edits=list(view_edits(evaluation.tracer.definitions, recording, edited)),
+        view_edits=[
+            *view_edits(evaluation.tracer.definitions, recording, edited),
+            *refused_edits(program, evaluation.tracer, recording, edited),
+        ],
+        recurrences=list(recurrences(program, evaluation.tracer.definitions, recording, edited)),
+        mixed_modes=list(mixed_modes(program, run, recorder.all(Forward), passes)),
+        detaches=list(refused_detaches(program, evaluation.tracer, recording)),
         hidden_edits=list(hidden_edits(evaluation.tracer.definitions, recording, edited, passes)),
         late_backwards=list(
             late_backwards(
@@ -324,23 +348,40 @@ def facts_of(
         unguarded=called_unguarded(program, recorded, body) if recorded[body] != entry else (),
         idle_forwards=evaluation.idle_forwards(body),
         kept_graphs=evaluation.kept_graphs(body),
-        piled_graphs=piled_graphs(program, path, evaluation, run),
-        running_graphs=running_graphs(program, path, evaluation, run),
+        piled_graphs=piled_graphs(program, path, evaluation, run, running),
+        running_graphs=running,
         walked_twice=walked_twice(program, path, evaluation, protocol),
-        odd_passes=odd_passes(path, evaluation, protocol),
+        odd_passes=[*odd_passes(path, evaluation, protocol), *contradicting(evaluation.tracer, body)],
+        attached_targets=attached_targets(path, evaluation, protocol),
+        unused_gradients=unused_gradients(program, evaluation.tracer, run, path),
+        reversed_stops=reversed_stops(program, evaluation.tracer, run, path),
+        tracked_items=tracked_items(program, evaluation, run, path),
+        hook_misuses=hook_misuses(program, evaluation.tracer, run, path),
+        constant_losses=constant_losses(evaluation.tracer, protocol, path),
+        fed_opponents=fed_opponents(path, evaluation, protocol),
         lost_freezes=list(freezes.lost(program, run)),
         misspelt=list(freezes.misspelt(program, run)),
-        arrays=list(arrays(program, run)),
+        arrays=list(arrays(program, evaluation.tracer, run)),
         integer_leaves=recorder.all(IntegerLeaf),
         refused_flags=list(refused(evaluation.tracer, run)),
         lost_leaves=list(lost_leaves(evaluation.tracer, run)),
         lost_parameters=list(lost_parameters(program, evaluation.tracer, run)),
         lost_graphs=lost_graphs(program, evaluation.tracer, run),
+        copied_data=list(Copies(program, evaluation.tracer, run).found()),
         hidden_parameters=list(hidden(program, evaluation.tracer, run)),
+        nothing_left=list(frozen.nothing_left()),
+        stale_gradients=list(frozen.stale(protocol)),
+        live_statistics=list(FrozenStatistics(program, evaluation.tracer, run).found()),
+        constant_parameters=list(Constants(program, evaluation.tracer, run).found()),
+        direct_forwards=list(DirectForwards(program, evaluation.tracer, run).found(path)),
+        idle_steps=list(IdleSteps(program, evaluation.tracer, protocol).found()),
+        nan_gradients=list(NanGradients(program, evaluation.tracer, run).found()),
         exhausted=list(leaves.exhausted()),
-        rebound=list(leaves.rebound()),
+        rebound=[*leaves.rebound(), *Replaced(program, evaluation.tracer, run).found()],
         missing_gradients=list(leaves.missing_gradients()),
-        needless_flags=list(leaves.needless()),
+        needless_flags=[*leaves.needless(), *States(program, evaluation.tracer, run).found()],
+        index_flags=list(IndexFlags(program, evaluation.tracer, run).found()),
+        untied=list(Tying(program, evaluation.tracer, run).untied()),
         unowned=list(owned.unowned()),
         aliased_states=list(owned.aliased()),
         unrestored=list(owned.unrestored()),
@@ -349,6 +390,8 @@ def facts_of(
         else [],
         function_calls=list(function_calls(program, evaluation.tracer, run)),
         checkpoints=list(checkpoints(program, evaluation.tracer, run, passes)),
+        edited_checkpoints=list(edited_checkpoints(program, evaluation.tracer, run, passes)),
+        handmade=list(handmade(program, evaluation.tracer, run)),
         inner_backwards=list(inner_backwards(program, body, passes)),
         is_context_manager=generators.is_context_manager(program, body),
     )

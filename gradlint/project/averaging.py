@@ -18,10 +18,11 @@ from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
-    from gradlint.ir.events import Span
 
 ACCUMULATES = re.compile(r"accum|micro_?(?:batch|step)|(?:^|[._])iter_size$|sub_?batch|virtual_batch", re.IGNORECASE)
 """Names of how many micro-batches make one step."""
+PIECES = frozenset("split chunk tensor_split".split())
+"""Methods that take a batch apart."""
 DIVIDES = frozenset({"/", "*", "//"})
 RESCALES = frozenset("div div_ mul mul_ true_divide multiply sum nansum logsumexp".split())
 """Operations that may make a mean of a sum, or tell that a sum is meant."""
@@ -29,11 +30,9 @@ RESCALES = frozenset("div div_ mul mul_ true_divide multiply sum nansum logsumex
 
 def summed(protocol: Protocol) -> Iterator[Summed]:
     """Yield the backward passes whose losses are added up as they are, each once, in source order."""
-    if not protocol.is_training:
-        return
+    found = {fact.span: fact for fact in of_pieces(protocol)}
     conditions = Conditions(protocol)
-    found: dict[Span, Summed] = {}
-    for backward in protocol.backwards:
+    for backward in protocol.backwards if protocol.is_training else ():
         assert isinstance(backward.what, Backward)
         if backward.what.how != "backward" or backward.what.through or backward.what.inputs:
             continue
@@ -45,6 +44,56 @@ def summed(protocol: Protocol) -> Iterator[Summed]:
                 fact = Summed(backward.what.span, backward.what.call, name, number, because)
                 found.setdefault(fact.span, fact)
     yield from sorted(found.values(), key=lambda fact: fact.span)
+
+
+def of_pieces(protocol: Protocol) -> Iterator[Summed]:
+    """Yield the passes back from the means of the pieces of one batch: ``for part in x.split(8)``."""
+    for backward in protocol.backwards:
+        assert isinstance(backward.what, Backward)
+        loop = backward.what.loops[-1] if backward.what.loops else None
+        plain = backward.what.how == "backward" and not backward.what.through and not backward.what.inputs
+        pieces = pieces_of(protocol, loop) if loop is not None and plain else None
+        if loop is None or pieces is None or not is_mean(protocol, backward):
+            continue
+        inside = [op for op in protocol.ops if loop in op.what.loops and op is not backward]
+        scaled = any(
+            is_rescaling(event, protocol) or divides_gradient(event, protocol) for event in every_event(protocol)
+        )
+        if not inside and not scaled and runs_through(protocol, loop) and not sums(protocol.program.module):
+            span, call = backward.what.span, backward.what.call
+            label = protocol.run.labels[pieces.dst] or "pieces"
+            yield Summed(span, call, backward.what.target.name, f"len({label})", ((pieces.span, "taken apart here"),))
+
+
+def pieces_of(protocol: Protocol, loop: int) -> ir.Call | None:
+    """The call that takes a batch apart, if a loop runs over its result."""
+    made = Conditions(protocol).made
+    for event in every_event(protocol):
+        if isinstance(event, ir.Iterate) and event.dst == protocol.graph.loops[loop].iterator:
+            call = made.get(event.src)
+            label = protocol.run.labels[call.func] if isinstance(call, ir.Call) and call.func >= 0 else ""
+            return call if isinstance(call, ir.Call) and label.rpartition(".")[2] in PIECES and call.args else None
+    return None
+
+
+def is_mean(protocol: Protocol, backward: Op) -> bool:
+    """Whether a pass starts at the mean of something, as it is."""
+    assert isinstance(backward.what, Backward)
+    events = [atom.event if isinstance(atom, Obj) else None for atom in backward.what.target.atoms]
+    means = (
+        isinstance(event, ir.Call) and event.func >= 0 and protocol.run.labels[event.func].rpartition(".")[2] == "mean"
+        for event in events
+    )
+    return bool(events) and all(means)
+
+
+def divides_gradient(event: ir.Event, protocol: Protocol) -> bool:
+    """Whether a gradient is divided or multiplied by hand."""
+    if isinstance(event, (ir.Binary, ir.Augment)) and event.op in DIVIDES:
+        refs = (event.left, event.right) if isinstance(event, ir.Binary) else (event.target, event.value)
+        return any("grad" in protocol.run.labels[ref] for ref in refs if ref >= 0)
+    label = protocol.run.labels[event.func] if isinstance(event, ir.Call) and event.func >= 0 else ""
+    return "grad" in label and label.rpartition(".")[2] in RESCALES
 
 
 # -- how many ----------------------------------------------------------------------------------------------

@@ -182,7 +182,8 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
 def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom | None, label: str) -> None:
     """Something of which little more than the name is known gets the value."""
     program = walk.tracer.program
-    last = label.partition("(")[0].rpartition(".")[2]
+    method = walk.tracer.definitions(body).makers.get(event.func)
+    last = method.name if isinstance(method, ir.Attr) else label.partition("(")[0].rpartition(".")[2]
     if atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
         walk.compute(body, event, event.dst)
     elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import CONTAINER, TENSOR, Api, Literal, Obj
+from gradlint.facts import GradFlag
 from gradlint.facts.functions import CheckpointCall
 from gradlint.ir import events as ir
 from gradlint.project import demands
+from gradlint.project.frozen_checkpoints import frozen_checkpoints
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward
-    from gradlint.ir.cfg import Body
+    from gradlint.project.definitions import Definitions
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.uses import Tracer
@@ -24,13 +26,20 @@ if TYPE_CHECKING:
 CHECKPOINT = "torch.utils.checkpoint.checkpoint"
 OWN = frozenset({"use_reentrant", "preserve_rng_state", "context_fn", "determinism_check", "debug", "early_stop"})
 """Keywords that `checkpoint` takes itself."""
+SEQUENTIAL = "torch.utils.checkpoint.checkpoint_sequential"
+SEQUENTIAL_INPUT = 2
+"""The position of the input of `checkpoint_sequential`, behind the modules and how many segments to make of them."""
 
 
 def checkpoints(program: Program, tracer: Tracer, run: Run, backwards: list[Backward]) -> Iterator[CheckpointCall]:
     """The reentrant checkpoints of one body that fail, or that cut the graph."""
-    for event in calls_in(run.body):
-        value = run.temps[event.func] if event.func >= 0 else frozenset()
-        if not any(isinstance(atom, Api) and atom.name == CHECKPOINT for atom in value) or not is_reentrant(run, event):
+    yield from frozen_checkpoints(run, tracer.definitions(run.body))
+    definitions = tracer.definitions(run.body)
+    for event in definitions.events(ir.Call):
+        names = {atom.name for atom in run.temps[event.func] if isinstance(atom, Api)} if event.func >= 0 else set()
+        if SEQUENTIAL in names:
+            yield from sequential(tracer, run, event)
+        if CHECKPOINT not in names or not is_reentrant(run, event):
             continue
         explicit = any(name == "use_reentrant" for name, _ in event.keywords)
         foreign = [name for name, _ in event.keywords if name is not None and name not in OWN]
@@ -41,16 +50,28 @@ def checkpoints(program: Program, tracer: Tracer, run: Run, backwards: list[Back
         walked = asked_for(run, event, backwards)
         if walked is not None:
             yield CheckpointCall(event.span, "inputs", name, walked.how, explicit, walked.span)
-        elif is_untracked(run, event) and not tracer.modes(run.body, event) & grad_mode.NO_GRAPH:
+        elif (
+            is_untracked(run, definitions, event, event.args[1:])
+            and not tracer.modes(run.body, event) & grad_mode.NO_GRAPH
+        ):
             yield CheckpointCall(event.span, "untracked", name, run.labels[event.args[1]], explicit)
 
 
-def calls_in(body: Body) -> Iterator[ir.Call]:
-    """The calls of one body."""
-    for block in body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Call):
-                yield event
+def sequential(tracer: Tracer, run: Run, event: ir.Call) -> Iterator[CheckpointCall]:
+    """A reentrant `checkpoint_sequential`: all but the last of its segments are checkpoints, one after the other."""
+    if len(event.args) <= SEQUENTIAL_INPUT or not is_reentrant(run, event):
+        return
+    segments = [atom.value for atom in run.temps[event.args[1]] if isinstance(atom, Literal)]
+    several = len(segments) == 1 and isinstance(segments[0], int) and segments[0] > 1
+    given = event.args[SEQUENTIAL_INPUT:]
+    definitions = tracer.definitions(run.body)
+    if (
+        several
+        and is_untracked(run, definitions, event, given)
+        and not tracer.modes(run.body, event) & grad_mode.NO_GRAPH
+    ):
+        explicit = any(name == "use_reentrant" for name, _ in event.keywords)
+        yield CheckpointCall(event.span, "untracked", run.labels[event.args[0]], run.labels[given[0]], explicit)
 
 
 def is_reentrant(run: Run, event: ir.Call) -> bool:
@@ -71,17 +92,25 @@ def asked_for(run: Run, event: ir.Call, backwards: list[Backward]) -> Backward |
     return None
 
 
-def is_untracked(run: Run, event: ir.Call) -> bool:
+def is_untracked(run: Run, definitions: Definitions, event: ir.Call, given: tuple[ir.Ref, ...]) -> bool:
     """Whether no argument of the function that is run requires grad for certain, and one of them is a tensor."""
     tensors = 0
-    for ref in event.args[1:]:
+    for ref in given:
         for atom in run.temps[ref] if ref >= 0 else frozenset():
             place = run.places.get(atom)
             if isinstance(atom, Literal):
                 continue
             if not isinstance(atom, Obj) or atom.type == CONTAINER or place is None or not place.graph:
                 return False
-            if place.graph & ~tensor.NO_GRAPH:
+            if place.graph & ~tensor.NO_GRAPH and not is_flagged_later(run, definitions, event, atom):
                 return False
             tensors += atom.type == TENSOR
     return tensors > 0
+
+
+def is_flagged_later(run: Run, definitions: Definitions, event: ir.Call, atom: Obj) -> bool:
+    """Whether a tensor was made without a graph, and asked for a gradient only behind a call."""
+    if run.plain.get(atom, tensor.ANY) & ~tensor.NO_GRAPH or definitions.loops(event):
+        return False
+    flags = [flag.span for flag in run.recorder.all(GradFlag) if atom in flag.target.atoms]
+    return bool(flags) and all(span[:2] >= event.span[2:] for span in flags)

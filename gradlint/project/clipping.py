@@ -27,7 +27,7 @@ def misplaced(protocol: Protocol) -> Iterator[MisplacedClip]:
     found: dict[Span, MisplacedClip] = {}
     for clip in protocol.clips:
         assert isinstance(clip.what, Clip)
-        if clip.what.refused:
+        if clip.what.refused and not clip.what.through:
             found.setdefault(clip.what.span, refused(clip.what))
     conditions = Conditions(protocol)
     for clip in protocol.clips if protocol.is_training else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.decorations import known_run
 from gradlint.project.definitions import ENTERED, Definitions
+from gradlint.torch_model import roles
 from gradlint.torch_model.attributes import tensor_methods
 from gradlint.transfer.methods import SHARED
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 NO_CONTEXT = frozenset({"builtins.staticmethod", "builtins.classmethod"})
 PLAIN_FACTORIES = ("torch.Size", "torch.device", "torch.tensor", "torch.cuda", "torch.distributed", "torch.is_")
-TENSOR = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?:\w+\.)*\w*Tensor[\"']?\]?(?:\s*\|\s*None)?")
-"""An annotation of a tensor, or of one that may be missing."""
 ASKED = SHARED | frozenset("shape dtype device ndim data".split())
 
 
@@ -120,7 +118,7 @@ class Method:
         """Whether a variable is a tensor, as far as an annotation or what is done with it tells."""
         for parameter in self.body.parameters:
             if parameter.name == name and parameter.annotation:
-                return TENSOR.fullmatch(parameter.annotation.strip()) is not None
+                return roles.ONE_TENSOR.fullmatch(parameter.annotation.strip()) is not None
         loads = (event for event in self.events() if isinstance(event, ir.Load) and event.name == name)
         return any(
             self.as_tensor(load.dst, reader) for load in loads for reader in self.definitions.readers.get(load.dst, ())

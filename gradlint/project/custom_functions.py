@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Api, Atom, Cls, Fn, Obj
 from gradlint.facts.functions import BrokenState, CustomFunction, KeptTensor
 from gradlint.ir import events as ir
-from gradlint.project import classes, function_gradients, function_tensors
+from gradlint.project import (
+    classes,
+    function_gradients,
+    function_inputs,
+    function_seconds,
+    function_tensors,
+    lending,
+)
 from gradlint.project.context_methods import Method, is_none, methods_of, plain_atoms
 
 if TYPE_CHECKING:
@@ -22,7 +29,7 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
 
 INDICES = re.compile(
-    r"(?:^|_)(?:idx|ids?|ind(?:s|ex|ices)?|arg\w*|mask|perm\w*|counts?|sizes?|shapes?|lens?|lengths?)\d*(?:_|$)"
+    r"(?:^|_)(?:idx|ids?|ind(?:s|ex|ices)?|arg\w*|mask|perm\w*|counts?|sizes?|shapes?|lens?|lengths?|order)\d*(?:_|$)"
 )
 """Names of tensors of integers, which are no differentiable outputs."""
 OWN = frozenset(
@@ -38,7 +45,7 @@ class Class:
     """One custom function: its class, and those of its methods whose code is in sight."""
 
     def __init__(self, program: Program, cls: Cls, definitions_of: Callable[[Body], Definitions]) -> None:
-        self.program, self.cls = program, cls
+        self.program, self.cls, self.definitions_of = program, cls, definitions_of
         setup = methods_of(program, cls, "setup_context")
 
         def method(name: str, *, takes_context: bool = True) -> Method | None:
@@ -76,7 +83,8 @@ def custom_functions(program: Program, definitions_of: Callable[[Body], Definiti
             tuple(broken(known)),
             tuple(function_gradients.wrong(known)),
             tuple(function_tensors.spoilt(known)),
-            tuple(function_tensors.saves(known)),
+            (*function_tensors.saves(known), *function_inputs.captured(known), *function_inputs.unmaterialised(known)),
+            tuple(function_seconds.seconds(known)),
         )
         yield found
 
@@ -122,6 +130,8 @@ def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:
     if atoms and atoms & writer.outputs() and not is_marked(writer, atoms):
         return "output", False
     if backward is not None and atoms and owns_output(writer, atoms):
+        return "output", True
+    if any(plain_atoms(writer.value(one)) & writer.outputs() for one in lending.exported(known, writer, ref)):
         return "output", True
     return "", False
 

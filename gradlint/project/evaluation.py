@@ -14,8 +14,10 @@ from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL
 from gradlint.facts import IdleForward, KeptGraph, ModuleMode
 from gradlint.project import contracts, hooks, outcomes, purpose
+from gradlint.project.collected import collected
 from gradlint.project.entries import called_on
 from gradlint.project.forwards import Candidate, Forwards
+from gradlint.project.hooked import hooked
 from gradlint.project.judging import Judging, Verdict
 from gradlint.project.uses import KEPT, Tracer
 
@@ -71,6 +73,11 @@ class Evaluation:
         for candidate, verdict in shown:
             self._report(candidate, verdict, [other for other, _ in shown])
         self._judge_hooks()
+        for body, entry in self.entries.items():
+            run = self.program.run(body, entry)
+            if run is not None and run.complete and not purpose.is_test(body, self.forwards.path):
+                more = (*collected(self.program, self.tracer, body, run), *hooked(self.tracer, body))
+                self._kept.setdefault(body, []).extend(more)
 
     def _judge_hooks(self) -> None:
         for body in self.entries:

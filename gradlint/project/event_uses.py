@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlint.ir import events as ir
 from gradlint.project import call_uses, uses
+from gradlint.project.growing import adds_to, begins
 from gradlint.torch_model.attributes import tensor_properties
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
     if not loops or event not in known.loads:
         return
     for load in known.loads[event]:
-        around = [known.loops(store) for store in known.seen[load] if store is not None and store is not event]
+        others = [store for store in known.seen[load] if store is not None and store is not event]
+        # What the first iteration alone assigns takes nothing away.
+        around = [known.loops(store)[:-1] if begins(known, store) else known.loops(store) for store in others]
         if (
             not around
             or not uses.is_update(known, event, event.name)
@@ -116,7 +119,11 @@ def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: ir.Ref) -> Non
     node: uses.Node | None = ("attr", owner, event.name) if owner is not None else None
     if node is not None:
         walk.reach(node, sure=walk.sure)
-    walk.use(uses.STORED, body, event, f"{walk.tracer.label(body, event.obj)}.{event.name}", holder=node)
+    label = f"{walk.tracer.label(body, event.obj)}.{event.name}"
+    walk.use(uses.STORED, body, event, label, holder=node)
+    known = walk.tracer.definitions(body)
+    if node is not None and adds_to(known, event):
+        walk.use(uses.KEPT, body, event, label, loops=frozenset(known.loops(event)), holder=node)
 
 
 def set_item(walk: Walk, body: Body, event: ir.SetItem, ref: ir.Ref) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gradlint.project.uses import Tracer
 
 FLAG = ".requires_grad"
+PARAMETER = re.compile(r"(?:^|[._])(?:p|w|\w*param\w*|\w*weight\w*|\w*bias|leaf)\d?$")
 MOVES = frozenset("to cuda double half bfloat16 type".split())
 
 
@@ -39,7 +41,7 @@ def _copied_from_the_source(tracer: Tracer, run: Run) -> Iterator[RefusedFlag]:
         source = write.value.name.removesuffix(FLAG)
         if write.name != "requires_grad" or write.value.name == source or write.target.name == source:
             continue
-        if not write.modes.records or not write.target.name.isidentifier():
+        if not write.target.name.isidentifier() or (not write.modes.records and not _is_off_by_caller(write)):
             continue
         if not all(isinstance(atom, Sym) and atom.path == source for atom in write.target.atoms):
             continue
@@ -49,6 +51,14 @@ def _copied_from_the_source(tracer: Tracer, run: Run) -> Iterator[RefusedFlag]:
         if moves and len(moves) == len(makers):
             because = ((moves[0].span, "perhaps copied here"),)
             yield RefusedFlag(write.span, write.target.name, None, because, False, moved=True)
+
+
+def _is_off_by_caller(write: AttributeWrite) -> bool:
+    """Whether it is the callers who have gradients off, and what they hand over need be no leaf.
+
+    Nothing is computed then, but where there is nothing to move the flag is set on what was handed over itself.
+    """
+    return not write.modes.since and PARAMETER.search(write.value.name.removesuffix(FLAG)) is None
 
 
 def _moves(run: Run, call: ir.Call) -> bool:

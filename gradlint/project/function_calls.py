@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
 from gradlint.domains.values import Cls, Fn, Obj
 from gradlint.facts.functions import FunctionCall, InnerBackward
 from gradlint.ir import events as ir
-from gradlint.project import classes
+from gradlint.project import classes, function_inputs
 from gradlint.project.context_methods import static
+from gradlint.project.custom_functions import Class
+from gradlint.project.frozen import Frozen
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward
@@ -25,7 +27,7 @@ def function_calls(program: Program, tracer: Tracer, run: Run) -> Iterator[Funct
     """The uses of custom functions in one body that go past ``apply``."""
     if not any(classes.is_function(cls) for cls in program.classes.values()):
         return
-    calls = Calls(program, tracer.definitions(run.body), run)
+    calls = Calls(program, tracer.definitions, run)
     for block in run.body.graph.blocks:
         for event in block.events:
             if isinstance(event, ir.Call):
@@ -35,8 +37,9 @@ def function_calls(program: Program, tracer: Tracer, run: Run) -> Iterator[Funct
 class Calls:
     """The calls of one body."""
 
-    def __init__(self, program: Program, definitions: Definitions, run: Run) -> None:
-        self.program, self.definitions, self.run = program, definitions, run
+    def __init__(self, program: Program, definitions_of: Callable[[Body], Definitions], run: Run) -> None:
+        self.program, self.definitions_of, self.run = program, definitions_of, run
+        self.definitions = definitions_of(run.body)
         self.inside = function_around(program, run.body) is not None
 
     def of(self, event: ir.Call) -> Iterator[FunctionCall]:
@@ -55,6 +58,7 @@ class Calls:
         maker = self.definitions.makers.get(event.func)
         if isinstance(maker, ir.Attr) and maker.name == "apply":
             yield from self._containers(event, maker)
+            yield from self._modules(event, maker)
 
     def _called(self, event: ir.Call, instance: Obj) -> FunctionCall:
         maker = self.definitions.makers.get(event.func)
@@ -96,6 +100,25 @@ class Calls:
             build = self.definitions.makers.get(ref)
             if isinstance(build, ir.Build) and build.kind in ("list", "tuple", "dict") and self._tracked(build):
                 yield FunctionCall(event.span, "container", cls.label if cls else "", build.kind, build.span)
+
+    def _modules(self, event: ir.Call, maker: ir.Attr) -> Iterator[FunctionCall]:
+        """``Fn.apply(x, layer)``, where ``forward`` calls the layer and nobody gives its parameters a gradient."""
+        owners = self.run.temps[maker.obj] if maker.obj >= 0 else frozenset()
+        (cls,) = owners if len(owners) == 1 else (None,)
+        if not isinstance(cls, Cls) or not classes.is_function(cls) or event.starred or len(event.args) < 2:
+            return
+        called = function_inputs.called_inputs(Class(self.program, cls, self.definitions_of))
+        for position in (one for one in called if one < len(event.args)):
+            value = self.run.temps[event.args[position]]
+            trained = value and all(isinstance(atom, Obj) and self._is_trained(atom) for atom in value)
+            if trained and not Frozen(self.program).covers(value):
+                yield FunctionCall(event.span, "module", cls.label, self.run.labels[event.args[position]])
+
+    def _is_trained(self, atom: Obj) -> bool:
+        is_known = atom.cls is not None or atom.type.startswith("torch.nn.")
+        if not is_known or not self.program.is_module(atom):
+            return False
+        return not self.program.is_parameterless(atom) and not self.program.is_free_of_parameters(atom)
 
     def _tracked(self, build: ir.Build) -> bool:
         """Whether something in a container is on the graph for certain."""

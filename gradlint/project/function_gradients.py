@@ -32,7 +32,8 @@ def wrong(known: Class) -> Iterator[WrongGradients]:
         return
     yield from counts(forward, backward, required)
     yield from indices(forward, backward)
-    yield from shifted(backward)
+    known_shifts = list(shifted(backward))
+    yield from known_shifts or unpaired(backward)
 
 
 def known_context(known: Class, forward: Method) -> bool:
@@ -106,6 +107,10 @@ def indices(forward: Method, backward: Method) -> Iterator[WrongGradients]:
     for event, index in asked(backward):
         if index >= total:
             yield WrongGradients(event.span, "index", index, total, forward.body.name_span)
+    flags = {event.dst for event in backward.read() if event.name == "needs_input_grad"}
+    for part in backward.definitions.events(ir.Unpack):
+        if part.src in flags and part.index == part.count - 1 and part.count != total:
+            yield WrongGradients(part.span, "unpacked", part.count, total, forward.body.name_span)
 
 
 def asked(backward: Method) -> Iterator[tuple[ir.Item, int]]:
@@ -123,27 +128,82 @@ def shifted(backward: Method) -> Iterator[WrongGradients]:
     """``if ctx.needs_input_grad[0]: grad_w = ...``, where ``grad_w`` is returned in another place."""
     returns = backward.returned()
     parts = gradients(backward, returns[0]) if len(returns) == 1 else None
-    positions: dict[str, list[int]] = {}
+    positions: dict[str | ir.Ref, list[int]] = {}
     for position, part in enumerate(parts or ()):
         maker = backward.maker(part)
-        if isinstance(maker, ir.Load):
-            positions.setdefault(maker.name, []).append(position)
-    guards: dict[str, set[int]] = {}
-    places: dict[str, ir.Item] = {}
+        positions.setdefault(maker.name if isinstance(maker, ir.Load) else part, []).append(position)
+    guards: dict[str | ir.Ref, set[int]] = {}
+    places: dict[str | ir.Ref, ir.Item] = {}
+    deciding = set[ir.Event]()
     flags = {event.dst: (event, index) for event, index in asked(backward)}
     for block in backward.body.graph.blocks:
         first = block.events[0] if block.events else None
         if not isinstance(first, ir.Assume) or not first.truth or first.cond not in flags:
             continue
         event, index = flags[first.cond]
-        for store in block.events:
-            if isinstance(store, ir.Store) and store.name in positions:
-                guards.setdefault(store.name, set()).add(index)
-                places.setdefault(store.name, event)
+        for made in (one for inner in block.events for one in made_by(backward, inner) if one in positions):
+            guards.setdefault(made, set()).add(index)
+            places.setdefault(made, event)
+            deciding.add(event)
+    elsewhere = {index for event, index in asked(backward) if event not in deciding}
     for name, found in guards.items():
-        if any(guards[other] == found == set(at) for other, at in positions.items() if other in guards):
+        if found & elsewhere or any(
+            guards[other] == found == set(at) for other, at in positions.items() if other in guards
+        ):
             # One condition for several gradients, of which one is the right one.
             continue
         if len(positions[name]) == 1 and len(found) == 1 and positions[name] != list(found):
             wanted = positions[name][0]
-            yield WrongGradients(places[name].span, "shifted", min(found), wanted, returns[0].span, name)
+            what = name if isinstance(name, str) else "what is returned"
+            yield WrongGradients(places[name].span, "shifted", min(found), wanted, returns[0].span, what)
+
+
+def made_by(backward: Method, event: ir.Event) -> Iterator[str | ir.Ref]:
+    """The variable that an event of a branch sets; of the arm of a conditional expression what that is, too."""
+    if isinstance(event, ir.Store):
+        yield event.name
+    elif isinstance(event, ir.Copy):
+        yield event.dst
+        for reader in backward.definitions.readers.get(event.dst, ()):
+            if isinstance(reader, ir.Store):
+                yield reader.name
+
+
+def unpaired(backward: Method) -> Iterator[WrongGradients]:
+    """A flag of an input that never gets a gradient is asked for, and that of its neighbour, which does, is not.
+
+    All other gradients are asked for before they are computed. Flags of which one only raises are none of them.
+    """
+    lists = [gradients(backward, event) for event in backward.returned()]
+    known = [parts for parts in lists if parts is not None]
+    if not known or len(known) != len(lists) or len({len(parts) for parts in known}) != 1:
+        return
+    total = len(known[0])
+    given = {i for i in range(total) if not all(is_none(backward.value(parts[i])) for parts in known)}
+    flags = {event: index for event, index in asked(backward) if not only_raises(backward, event)}
+    lacking = given - set(flags.values())
+    if len(lacking) != 1 or len(given) < 2:
+        return
+    (wanted,) = lacking
+    for event, index in flags.items():
+        if index not in given and abs(index - wanted) == 1:
+            name = backward.label(known[0][wanted]) or "its gradient"
+            yield WrongGradients(event.span, "shifted", index, wanted, backward.returned()[0].span, name)
+            return
+
+
+def only_raises(backward: Method, flag: ir.Item) -> bool:
+    """Whether a branch that a flag decides about raises."""
+    conditions, pending = {flag.dst}, [flag.dst]
+    while pending:
+        for reader in backward.definitions.readers.get(pending.pop(), ()):
+            if isinstance(reader, (ir.Unary, ir.Copy)) and reader.dst not in conditions:
+                conditions.add(reader.dst)
+                pending.append(reader.dst)
+    return any(
+        isinstance(block.events[0], ir.Assume)
+        and block.events[0].cond in conditions
+        and any(isinstance(event, ir.Raise) for event in block.events)
+        for block in backward.body.graph.blocks
+        if block.events
+    )

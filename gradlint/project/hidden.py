@@ -91,9 +91,10 @@ class Search(Reading):
 
     def containers(self) -> Iterator[Hidden]:
         """Layers and parameters in containers that are attributes."""
-        written = {event.name: event for event in self.events(ir.SetAttr) if self._is_own(event)}
+        writes = [event for event in self.events(ir.SetAttr) if self._is_own(event)]
+        written = {event.name: event for event in writes}
         filled: dict[str, list[tuple[ir.Event, ir.Ref]]] = {}
-        for write in written.values():
+        for write in writes:
             if self._is_container(self.value(write.src)):
                 filled.setdefault(write.name, []).extend((write, ref) for ref in self._items(write.src))
         for name, event, ref in self._fills():
@@ -110,15 +111,19 @@ class Search(Reading):
             return None
         event, ref, value = held[0]
         layers = any(self.program.is_module(atom) for atom in value)
-        if store is not None and self._is_trick(store, ref):
+        if store is not None and len(items) == 1 and self._is_trick(store, ref):
             return None
         at = store if store is not None and store.span <= event.span else event
         maker = self.known.makers.get(ref)
         because = ((maker.span, "made here"),) if isinstance(maker, ir.Call) and maker.span[0] != at.span[0] else ()
-        kind = self._kind(store)
+        kind = self._kind(store) if len(self._stores(name)) == 1 else ""
         form = "layers" if layers else "parameters"
         whole = len(held) == len(values)
         return Hidden(at.span, form, f"self.{name}", self._shown(value), because, kind if whole else "")
+
+    def _stores(self, name: str) -> list[ir.SetAttr]:
+        """Where the attribute is assigned."""
+        return [event for event in self.events(ir.SetAttr) if event.name == name and self._is_own(event)]
 
     def _kind(self, store: ir.SetAttr | None) -> str:
         """What the attribute is built as where it is stored; empty if that is more than a display."""

@@ -1,4 +1,4 @@
-"""What inference mode spoils for later: the uses that some other code gets to feel."""
+"""What inference mode spoils for later: modules and leaves that other code gets to see, and tensors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN
+from gradlint.domains.values import TENSOR, Atom, Obj
 from gradlint.facts import InferenceUse
+from gradlint.facts.modes import EscapedTensor, InferenceTensor
 
 if TYPE_CHECKING:
+    from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
@@ -27,3 +30,28 @@ def lasting(program: Program, run: Run) -> Iterator[InferenceUse]:
         lasts = use.product in program.left_inference and marks.get(use.product, 0) & (EVAL | TRAIN) != EVAL
         if not is_made or (lasts and not set_by_callers):
             yield use
+
+
+def escaped(program: Program, run: Run) -> Iterator[EscapedTensor]:
+    """Yield the uses in one body that a tensor computed in inference mode does not allow, in source order."""
+    seen = set[tuple[object, ...]]()
+    for use in run.recorder.all(InferenceTensor):
+        target = use.target.atoms
+        # What a call in another mode computes at the same place may have become known later.
+        sure = all(program.computed_in.get(atom) == grad_mode.INFERENCE for atom in target)
+        key = (use.span, use.form)
+        if not sure or key in seen or not is_tensor(use, target):
+            continue
+        seen.add(key)
+        since = use.target.off
+        made = use.target.made or min(atom.span for atom in target if isinstance(atom, Obj))
+        name = use.target.name
+        reasons: list[tuple[Span, str]] = [] if since is None else [(since, "inference mode since here")]
+        reasons.append((made, "computed here"))
+        yield EscapedTensor(use.span, name, use.form, use.call, since, tuple(reasons))
+
+
+def is_tensor(use: InferenceTensor, target: frozenset[Atom]) -> bool:
+    """Whether what is used is a tensor: what only an operator edits may be a number, a list or an array."""
+    known = all(isinstance(atom, Obj) and atom.type == TENSOR for atom in target)
+    return known or use.form != "edited" or (use.call.endswith("_") and use.call.isidentifier())

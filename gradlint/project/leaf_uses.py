@@ -22,6 +22,7 @@ TAKES_ALL = frozenset(f"builtins.{name}" for name in "list tuple set sorted sum 
 MARKS = frozenset("requires_grad_ retain_grad requires_grad".split())
 REMAKES = frozenset("requires_grad_ Variable Parameter tensor leaf".split())
 """Calls whose result may be a leaf that requires grad again."""
+DEEPEST = 5
 
 
 class Leaves(Reading):
@@ -113,6 +114,8 @@ class Leaves(Reading):
                 pending.append(maker.obj)
             elif isinstance(maker, ir.Load):
                 old |= maker.name == store.name
+                step = self.known.only(maker) if maker.name != store.name else None
+                gradient |= step is not None and self._is_step(step.src, store.name)
             elif isinstance(maker, ir.Call):
                 name = self._torchs(maker)
                 if name is None or name in REMAKES:
@@ -121,6 +124,21 @@ class Leaves(Reading):
                 method = self.maker(maker.func)
                 pending += [method.obj] if isinstance(method, ir.Attr) else []
         return gradient and old
+
+    def _is_step(self, ref: ir.Ref, name: str) -> bool:
+        """Whether a temporary is the gradient of the variable, or is made of it by methods: ``x.grad.sign()``."""
+        for _ in range(DEEPEST):
+            maker = self.maker(ref)
+            method = self.maker(maker.func) if isinstance(maker, ir.Call) else None
+            if isinstance(maker, ir.Attr) and maker.name == "grad":
+                return self._loads(maker.obj, name)
+            if isinstance(maker, ir.Attr):
+                ref = maker.obj
+            elif isinstance(method, ir.Attr) and method.name in tensor_methods():
+                ref = method.obj
+            else:
+                return False
+        return False
 
     def _loads(self, ref: ir.Ref, name: str) -> bool:
         maker = self.maker(ref)
@@ -138,10 +156,12 @@ class Leaves(Reading):
 
     def _was_leaf(self, store: ir.Store) -> bool:
         """Whether what the update starts from is a leaf that requires grad."""
-        flags = (flag for flag in self.run.recorder.all(GradFlag) if flag.value is True)
+        flags = [flag for flag in self.run.recorder.all(GradFlag) if flag.value is True]
         if any(flag.target.name == store.name and not self._is_again(store, flag) for flag in flags):
             return True
         others = [one for one in self.known.stores.get(store.name, ()) if one is not store]
+        if any(flag.target.atoms & self.value(one.src) for one in others for flag in flags):
+            return True
         return any(self._is_leaf(atom) for one in others for atom in self.value(one.src))
 
     def _is_again(self, store: ir.Store, flag: GradFlag) -> bool:

@@ -146,7 +146,15 @@ def is_exempt(program: Program, body: Body, run: Run) -> bool:
 
 def is_half(program: Program, run: Run) -> bool:
     """Whether others restore what the body sets: it is half of a protocol, or its callers use it as a statement."""
-    return run.body.kind != "module" and (HALF.match(run.body.name) is not None or only_sets(program, run))
+    if run.body.kind == "module":
+        return False
+    return HALF.match(run.body.name) is not None or (only_sets(program, run) and not sets_back(run))
+
+
+def sets_back(run: Run) -> bool:
+    """Whether some path turns gradients off and on again, and another leaves them off."""
+    calls = [setter.call for setter in run.setters.values()]
+    return len(set(run.ends.values())) > 1 and any(each.endswith("(True)") for each in calls)
 
 
 def only_sets(program: Program, run: Run) -> bool:

@@ -22,6 +22,7 @@ from gradlint.torch_model import (
     nondifferentiable,
     numpy_cuts,
     roles,
+    saved,
     scalar_cuts,
 )
 from gradlint.torch_model.attributes import tensor_methods
@@ -49,6 +50,22 @@ class Lineage:
                 continue
             found[event] = None
             pending.extend(self.operands(event))
+        return found
+
+    def possible(self, ref: ir.Ref) -> dict[ir.Event, None]:
+        """The events that ``ref`` may be computed from on the graph, through every assignment that is seen."""
+        found: dict[ir.Event, None] = {}
+        pending = [ref]
+        while pending:
+            event = self.known.makers.get(pending.pop(0))
+            if event is None or event in found:
+                continue
+            found[event] = None
+            if isinstance(event, ir.Load):
+                stores = self.known.seen.get(event, frozenset())
+                pending.extend(store.src for store in stores if store is not None)
+            else:
+                pending.extend(self.operands(event))
         return found
 
     def operands(self, event: ir.Event) -> list[ir.Ref]:
@@ -114,6 +131,50 @@ class Lineage:
         """Whether a temporary is on the graph for certain."""
         value = self.tracer.value(self.body, ref)
         return bool(value) and all(self.run.plain.get(atom) == tensor.GRAPH for atom in value)
+
+    def is_of_torch(self, call: ir.Call) -> bool:
+        """Whether a call is one of a function of torch."""
+        callees = self.tracer.value(self.body, call.func)
+        return bool(callees) and all(isinstance(atom, Api) and atom.name.startswith("torch.") for atom in callees)
+
+    def saves(self, event: ir.Event) -> bool:
+        """Whether an operation of torch surely saves a tensor for its backward: what is known of its operands says."""
+        operator = self._operator(event)
+        if operator is None or self._is_off(event):
+            return False
+        name, operands = operator
+        places = [self._place(ref) for ref in operands]
+        tracked = [index for index, place in enumerate(places) if place and not place & ~tensor.ATTACHED]
+        plain = [self.tracer.is_plain(self.body, ref) for ref in operands]
+        kinds = "".join("n" if plain[index] else "t" if places[index] else "?" for index in range(len(operands)))
+        row = saved(name, kinds) if tracked else None
+        return row is not None and bool(row.saved_inputs(tracked) or row.saved_outputs(tracked))
+
+    def _operator(self, event: ir.Event) -> tuple[str, tuple[ir.Ref, ...]] | None:
+        """The name of the operation that an event is, and its operands."""
+        if isinstance(event, ir.Binary):
+            return event.op, (event.left, event.right)
+        if not isinstance(event, ir.Call) or event.keywords or event.starred:
+            return None
+        callees = self.tracer.value(self.body, event.func)
+        names = {atom.name for atom in callees if isinstance(atom, Api) and atom.name.startswith("torch.")}
+        if len(names) == len(callees) == 1:
+            return names.pop(), event.args
+        method = self.known.makers.get(event.func)
+        if isinstance(method, ir.Attr) and callees and all(isinstance(atom, Method) for atom in callees):
+            return method.name, (method.obj, *event.args)
+        return None
+
+    def _place(self, ref: ir.Ref) -> int:
+        """Where a temporary stands on the graph; 0 if it is not a tensor that the body has made."""
+        value = self.tracer.value(self.body, ref)
+        place = 0
+        for atom in value:
+            known = self.run.plain.get(atom, 0) if isinstance(atom, Obj) else 0
+            if not known:
+                return 0
+            place |= known
+        return place
 
     def records(self, event: ir.Event) -> bool:
         """Whether an event surely makes something whose backward needs saved tensors: a module with weights ran."""

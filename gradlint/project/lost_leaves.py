@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
 from gradlint.domains.values import RESULT, TENSOR, Atom, Literal, Obj, ordered
-from gradlint.facts import Backward
+from gradlint.facts import Backward, GradFlag
 from gradlint.facts.leaves import GradRead, NoLeaf
 from gradlint.ir import events as ir
+from gradlint.project import moved_leaves
 
 if TYPE_CHECKING:
     from gradlint.facts import Operand
@@ -24,22 +25,29 @@ DEEPEST = 6
 
 def lost_leaves(tracer: Tracer, run: Run) -> Iterator[NoLeaf]:
     """The computed tensors of a body whose gradient is read, or that an optimizer should change."""
-    reads = run.recorder.all(GradRead)
-    if not reads:
-        return
     known = tracer.definitions(run.body)
     if any(tracer.label(run.body, call.func).endswith("retain_grad") for call in known.calls.values()):
         return
+    found = {lost.span: lost for lost in (*moved_leaves.handed_out(tracer, run), *_computed(known, run))}
+    yield from sorted(found.values(), key=lambda lost: lost.span)
+
+
+def _computed(known: Definitions, run: Run) -> Iterator[NoLeaf]:
+    """The reads that the interpreter saw."""
+    reads = run.recorder.all(GradRead)
     passes = run.recorder.all(Backward)
+    marked = {atom for flag in run.recorder.all(GradFlag) if flag.value is True for atom in flag.target.atoms}
     seen: set[str] = set()
     for read in reads:
         name = read.target.name
         before = any(one.span < read.span or one.loops for one in passes)
         if name in seen or not (read.optimized or before) or _is_only_compared(known, read.span):
             continue
+        if read.target.graph == tensor.LEAF and read.target.atoms & marked:  # a detached view that was made a leaf
+            continue
         seen.add(name)
         leaf = _lost_leaf(run, known, read.target)
-        surely = read.target.graph == tensor.GRAPH
+        surely = read.target.graph in (tensor.GRAPH, tensor.LEAF)  # what is read of a leaf itself is not noted
         if leaf is None and (read.optimized or not surely):
             continue
         if not surely and not all(is_moved(run, known, atom) for atom in read.target.atoms):
@@ -65,13 +73,15 @@ def _is_only_compared(known: Definitions, span: ir.Span) -> bool:
 def _lost_leaf(run: Run, known: Definitions, target: Operand) -> Obj | None:
     """The one fresh leaf that ``target`` was computed from, if no other variable holds it."""
     pending, seen, found = list(target.atoms), set(target.atoms), set[Obj]()
+    flagged = {atom for flag in run.recorder.all(GradFlag) if flag.value is True for atom in flag.target.atoms}
     for _ in range(DEEPEST):
         new: set[Atom] = set()
         for atom in pending:
-            origins = run.origins.get(atom)
-            if origins:
+            origins, graph = run.origins.get(atom), run.plain.get(atom)
+            marked = atom in flagged and graph != tensor.GRAPH
+            if origins and not marked:
                 new |= origins - seen
-            elif isinstance(atom, Obj) and atom.type == TENSOR and run.plain.get(atom) == tensor.LEAF:
+            elif isinstance(atom, Obj) and atom.type == TENSOR and (graph == tensor.LEAF or marked):
                 found.add(atom)
             elif not isinstance(atom, Literal) and not (isinstance(atom, Obj) and run.plain.get(atom) == tensor.PLAIN):
                 return None

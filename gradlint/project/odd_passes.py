@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING
 
+from gradlint.domains import grad_mode
 from gradlint.domains.values import Api, Literal, Obj, Value
 from gradlint.facts import Backward, Clear, GradFlag, Touch
 from gradlint.facts.lifetime import OddPass
@@ -27,6 +29,14 @@ WEIGHTED = frozenset(
     AdaptiveLogSoftmaxWithLoss CosineEmbeddingLoss MarginRankingLoss HingeEmbeddingLoss""".split()
 )
 """Losses whose first argument is no flag."""
+COPIES = frozenset({"clone", "cpu", "cuda", "to", "float", "half", "contiguous", "squeeze", "unsqueeze"})
+"""Methods that copy a tensor, or see it otherwise, on the graph."""
+EMBEDDINGS = frozenset({"get_input_embeddings", "get_output_embeddings"})
+"""Methods of language models that return a layer."""
+LONGEST = 8
+"""How many steps from what is saved to the weight that it was cut out of."""
+SIZED = ("ones", "zeros", "rand", "randn", "empty")
+"""Functions that make a tensor of the size that they are given."""
 FLAGS = re.compile(r"size_average|reduc|average|flag", re.IGNORECASE)
 
 
@@ -35,7 +45,7 @@ class OddPasses:
 
     def __init__(self, evaluation: Evaluation, protocol: Protocol) -> None:
         self.protocol, self.run, self.body = protocol, protocol.run, protocol.run.body
-        self.tracer = evaluation.tracer
+        self.tracer, self.program, self.frozen = evaluation.tracer, evaluation.program, evaluation.frozen
         self.known = self.tracer.definitions(self.body)
         self.lineage = Lineage(self.tracer, self.run)
 
@@ -64,7 +74,7 @@ class OddPasses:
         if not call.args and "gradient" not in flags and None not in flags:
             yield from self._start(call, method.obj, op.what.call)
         yield from self._flat(call, method.obj)
-        if "create_graph" in flags and self._is(flags["create_graph"], True) and not self._clears():
+        if "create_graph" in flags and self._is(flags["create_graph"], True) and not self._clears(op):
             yield OddPass(call.span, "kept", op.what.call)
         elif "retain_graph" in flags and self._is(flags["retain_graph"], True) and self._is_needless(op, method.obj):
             yield OddPass(call.span, "needless", op.what.call)
@@ -90,12 +100,30 @@ class OddPasses:
         """Why a call returns many values, if it does for certain."""
         callees = self.tracer.value(self.body, call.func)
         keywords = dict(call.keywords)
+        if self._is_leaf_of_many(call):
+            return "non-scalar"
         if callees and all(isinstance(atom, Api) and atom.name.startswith("torch.nn.functional.") for atom in callees):
             return "non-scalar" if self._is(keywords.get("reduction"), "none") else ""
         makers = [atom.event for atom in callees if isinstance(atom, Obj) and atom.type.startswith("torch.nn.")]
         if makers and len(makers) == len(callees) and all(self._is_unreduced(maker) for maker in makers):
             return "non-scalar"
         return "data-parallel" if direct and self._is_parallel(call.func) else ""
+
+    def _is_leaf_of_many(self, call: ir.Call) -> bool:
+        """Whether a call makes a tensor of more than one value, as its numbers tell: ``torch.ones(2)``."""
+        if call.starred or not any(self._is_api(call, f"torch.{name}") for name in (*SIZED, "tensor")):
+            return False
+        refs = call.args
+        made = self.known.makers.get(refs[0]) if len(refs) == 1 else None
+        if isinstance(made, ir.Build) and made.kind in ("list", "tuple") and not made.starred:
+            if self._is_api(call, "torch.tensor"):
+                return len(made.items) > 1
+            refs = made.items
+        if self._is_api(call, "torch.tensor"):
+            return False
+        sizes = [self.known.makers.get(ref) for ref in refs]
+        numbers = [one.value for one in sizes if isinstance(one, ir.Const) and isinstance(one.value, int)]
+        return len(numbers) == len(sizes) > 0 and prod(numbers) > 1
 
     def _is_parallel(self, func: ir.Ref) -> bool:
         """Whether a module was wrapped, on some path, so that it runs on several devices."""
@@ -162,10 +190,13 @@ class OddPasses:
                 return True
         return False
 
-    def _clears(self) -> bool:
+    def _clears(self, op: Op) -> bool:
         """Whether the body clears gradients in some way, which breaks the cycle."""
-        kinds = (Clear, Touch)
-        return any(isinstance(one, kinds) for one in self.run.recorder.in_order())
+        for one in self.run.recorder.in_order():
+            # What only got a parameter before the pass has not cleared what the pass leaves.
+            if isinstance(one, Clear) or (isinstance(one, Touch) and (op.what.loops or one.span > op.what.span)):
+                return True
+        return False
 
     # -- other calls ---------------------------------------------------------------------------------------
 
@@ -202,11 +233,39 @@ class OddPasses:
             seen.add(ref)
             if isinstance(event, ir.Build) and event.kind in ("dict", "list", "tuple"):
                 pending.extend(event.items)
-            elif self.lineage.is_tracked(ref) or self._is_walked(ref):
+            elif self.lineage.is_tracked(ref) or self._is_walked(ref) or self._is_cut_out_of_weight(ref):
                 name = self.tracer.label(self.body, ref) or "what is saved"
                 yield OddPass(event.span, "saved", name, ((call.span, "saved here"),))
             elif isinstance(event, ir.Load):
                 pending.extend(self.lineage.operands(event))
+
+    def _is_cut_out_of_weight(self, ref: ir.Ref) -> bool:
+        """Whether a value is some rows of the weight of a layer: no leaf, but the result of an operation."""
+        is_part = False
+        for _ in range(LONGEST):
+            event = self.known.makers.get(ref)
+            if event is not None and self.tracer.modes(self.body, event) & grad_mode.NO_GRAPH:
+                return False
+            if isinstance(event, ir.Load):
+                only = self.known.only(event)
+                ref = only.src if only is not None else ir.OPAQUE_REF
+            elif isinstance(event, ir.Item):
+                is_part, ref = True, event.obj
+            elif isinstance(event, ir.Call) and isinstance(method := self.known.makers.get(event.func), ir.Attr):
+                is_part = is_part or method.name == "clone"
+                ref = method.obj if method.name in COPIES else ir.OPAQUE_REF
+            else:
+                return is_part and isinstance(event, ir.Attr) and event.name == "weight" and self._is_layer(event.obj)
+        return False
+
+    def _is_layer(self, ref: ir.Ref) -> bool:
+        """Whether something is a layer that nothing in the file freezes."""
+        event = self.known.makers.get(ref)
+        method = self.known.makers.get(event.func) if isinstance(event, ir.Call) else None
+        if isinstance(method, ir.Attr) and method.name in EMBEDDINGS:
+            return True
+        value = self.tracer.value(self.body, ref)
+        return bool(value) and all(map(self.program.is_module, value)) and not self.frozen.covers(value)
 
     def _is_walked(self, ref: ir.Ref) -> bool:
         """Whether the body goes backward from a value."""

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gradlint.project import purpose
+from gradlint.project.growing import overwrites
 from gradlint.project.uses import GUARDED, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED
 from gradlint.torch_model import roles
 
@@ -51,7 +52,7 @@ def is_metered(kept: Use) -> bool:
 
 def grows(tracer: Tracer, candidate: Candidate, use: Use) -> bool:
     """Whether a store adds another graph in every iteration."""
-    if use.body is not candidate.body or not use.sure:
+    if use.body is not candidate.body or not use.sure or overwrites(tracer.definitions(use.body), use.event):
         return False
     return grows_across(tracer, candidate.body, candidate.call, use.loops)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gradlint.domains.values import PARAMETER, STATE_DICT, TENSOR, Obj, Value
@@ -15,6 +16,11 @@ from gradlint.torch_model import optimizers, roles
 
 ADDS = frozenset("add_module register_module register_parameter append insert extend".split())
 LISTS = frozenset(f"builtins.{name}" for name in "list tuple".split())
+CONTENTS = frozenset("items values get".split())
+FORMER = re.compile(
+    r"(?:^|_)(?:best|old|before|init(?:ial)?|start|prev(?:ious)?|orig(?:inal)?|backup|snapshot)(?:_|$|\d)"
+)
+"""Names of weights as they were."""
 
 
 class Owned(Reading):
@@ -116,8 +122,24 @@ class Owned(Reading):
             known = [module for module in modules if module is not None]
             if len(known) != len(modules) or not self._is_of(frozenset(known), owners):
                 continue
-            if any(freezes.covers(self.program, one.target, flag.target) for one in frozen):
+            if any(
+                freezes.covers(self.program, one.target, flag.target) or self._is_same_item(events.get(one.span), event)
+                for one in frozen
+            ):
                 yield "thawed", event, flag.target.name
+
+    def _is_same_item(self, one: ir.Event | None, other: ir.Event) -> bool:
+        """Whether the flags of the same part of a module are set: ``model[0].requires_grad_(False)``."""
+        first, second = (self._item(event) for event in (one, other))
+        return first is not None and first == second
+
+    def _item(self, event: ir.Event | None) -> tuple[Value, object] | None:
+        """The whole and the constant key of what a flag is set on."""
+        method = self.method(event) if isinstance(event, ir.Call) else None
+        ref = event.obj if isinstance(event, ir.SetAttr) else method.obj if method is not None else ir.OPAQUE_REF
+        item = self.maker(ref)
+        key = self.maker(item.key) if isinstance(item, ir.Item) else None
+        return (self.value(item.obj), key.value) if isinstance(item, ir.Item) and isinstance(key, ir.Const) else None
 
     def _untracked(self, ref: ir.Ref) -> str:
         """What an optimizer is given that is no leaf that requires grad: ``.data``, copies off the graph."""
@@ -133,8 +155,19 @@ class Owned(Reading):
             states = bool(held) and all(isinstance(a, Obj) and a.type == STATE_DICT for a in held)
             return f"{self.label(method.obj)}.values()" if states and method is not None else ""
         if isinstance(maker, ir.Build) and maker.items and not any(e.name == "grad" for e in self.events(ir.SetAttr)):
-            names = [self._off_graph(item) for item in maker.items]
+            names = [self._off_graph(item) or self._group(item) for item in maker.items]
             return names[0] if all(names) else ""
+        return ""
+
+    def _group(self, ref: ir.Ref) -> str:
+        """The same of one group of parameters."""
+        maker = self.maker(ref)
+        if not isinstance(maker, ir.Build) or maker.kind != "dict":
+            return ""
+        for key, item in zip(maker.keys, maker.items, strict=True):
+            name = self.maker(key) if key is not None else None
+            if isinstance(name, ir.Const) and name.value == "params":
+                return self._untracked(item)
         return ""
 
     def _off_graph(self, ref: ir.Ref) -> str:
@@ -179,10 +212,12 @@ class Owned(Reading):
         return self.label(method.obj) if method is not None else ""
 
     def _uses(self, store: ir.Store) -> Iterator[ir.Event]:
-        """Where the weights are put back, saved or returned."""
+        """Where the weights are put back, saved or returned, or what is called their former state is looked at."""
+        former = FORMER.search(store.name) is not None
         for load in self.known.loads.get(store, ()):
             for reader in self.known.readers.get(load.dst, ()):
-                if isinstance(reader, ir.Return):
+                looked_at = isinstance(reader, ir.Item) or (isinstance(reader, ir.Attr) and reader.name in CONTENTS)
+                if isinstance(reader, ir.Return) or (former and looked_at):
                     yield reader
                 elif isinstance(reader, ir.Call):
                     name = self.label(reader.func).rpartition(".")[2]

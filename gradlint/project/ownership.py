@@ -45,6 +45,8 @@ def distinct(program: Program, one: Atom, other: Atom) -> bool:
     if isinstance(one, Sym) and isinstance(other, Sym):
         return one.scope is other.scope and unrelated(one, other)
     if isinstance(one, Obj) and isinstance(other, Obj):
+        if one.type == PARAMETER and other.type == PARAMETER:
+            return one.owner is None and other.owner is None
         if one.cls is not None and other.cls is not None and one.cls is not other.cls:
             return (
                 not is_related(one.cls, other.cls) and not holds(program, one, other) and not holds(program, other, one)

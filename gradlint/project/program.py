@@ -137,6 +137,14 @@ class Program(Scopes, Kinds):
         self.restores: dict[Context, int] = {}
         self.used_contexts: set[Context] = set()
         self.in_place_modules: set[Atom] = set()
+        self.fused: set[Atom] = set()
+        """Optimizers made with ``fused=True``."""
+        self.unknown_attributes: dict[tuple[Cls, str], Value] = {}
+        """What attributes hold that was handed in, or that a call out of sight has returned."""
+        self.hooked: dict[Atom, tuple[Body, ir.Span]] = {}
+        """Modules with a hook on their backward, and where that is registered."""
+        self.lent: set[Atom] = set()
+        """Arrays on whose memory tensors were made."""
         self.own_names: dict[Cls, set[str]] = {}
         self.parameterless: dict[Cls, bool] = {}
         self.fixed_parameters: set[Any] = set()
@@ -150,6 +158,8 @@ class Program(Scopes, Kinds):
         self.consumed: set[Atom] = set()
         self.mapped: dict[Atom, Value] = {}
         self.made_in_inference: set[Atom] = set()
+        self.computed_in: dict[Atom, int] = {}
+        """The modes in which each tensor was computed; of a view, those in which what it shows was."""
         self.left_inference: set[Atom] = set()
         self.decorators: dict[Body, set[Atom]] = {}
         self.resumptions: dict[tuple[Body, int, ir.Span, int], int] = {}
@@ -558,6 +568,11 @@ class Program(Scopes, Kinds):
     def attribute_written(self, cls: Cls, name: str, value: Value) -> None:
         """``self.name = value``: kept if it tells more than the name does."""
         self.own_names.setdefault(cls, set()).add(name)
+        unknown = frozenset(
+            atom for atom in value if isinstance(atom, Sym) or (isinstance(atom, Obj) and atom.type == RESULT)
+        )
+        if unknown:
+            self.unknown_attributes[cls, name] = self.unknown_attributes.get((cls, name), frozenset()) | unknown
         telling = frozenset(
             atom
             for atom in value
@@ -601,7 +616,9 @@ class Program(Scopes, Kinds):
     def inside_forward(self, module: Atom, modes: int) -> int:
         """The modes in which the code of a module's ``forward`` runs: what decorates it may change them."""
         cls = module.cls if isinstance(module, Obj) else None
-        forward = classes.own_function(self, cls, "forward") if cls is not None else None
+        forward = None
+        if cls is not None:
+            forward = classes.own_function(self, cls, "__call__") or classes.own_function(self, cls, "forward")
         known = self.functions.get(forward.body, forward) if forward is not None else None
         return summaries.inside(known, modes) if known is not None else modes
 

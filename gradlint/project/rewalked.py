@@ -10,6 +10,8 @@ from gradlint.facts import Backward
 from gradlint.facts.lifetime import WalkedTwice
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.carried import Carried
+from gradlint.project.carried_attributes import carried_attributes
 from gradlint.project.lineage import Lineage
 from gradlint.project.protocol import Op, Protocol, is_plain
 
@@ -26,6 +28,7 @@ class Rewalked:
         self.evaluation, self.tracer = evaluation, evaluation.tracer
         self.known = self.tracer.definitions(self.run.body)
         self.lineage = Lineage(self.tracer, self.run)
+        self.carried = Carried(self.lineage, self._is_recorded)
 
     def passes(self) -> Iterator[WalkedTwice]:
         """Yield them in source order, each once."""
@@ -40,6 +43,8 @@ class Rewalked:
                 one = self._again(first, second, walked) if first is not second else self._in_loop(first, walked)
                 if one is not None:
                     found[one.span] = one
+            if second.what.span not in found and (one := self._retained(second)) is not None:
+                found[one.span] = one
         yield from sorted(found.values(), key=lambda one: one.span)
 
     def _is_direct(self, op: Op) -> bool:
@@ -57,18 +62,30 @@ class Rewalked:
         return any(not self._is_false(ref) for ref in flags)
 
     def _is_false(self, ref: ir.Ref) -> bool:
-        value = self.tracer.value(self.run.body, ref)
-        return bool(value) and all(isinstance(atom, Literal) and not atom.value for atom in value)
+        return self._is_constant(ref, False)
 
-    def _walked(self, op: Op) -> dict[ir.Event, None]:
-        """The events that surely made what a pass walks."""
+    def _is_constant(self, ref: ir.Ref, wanted: bool) -> bool:
+        """Whether a flag is on, or off, for certain."""
+        value = self.tracer.value(self.run.body, ref)
+        return bool(value) and all(isinstance(atom, Literal) and bool(atom.value) is wanted for atom in value)
+
+    def _target(self, op: Op) -> ir.Ref | None:
+        """What a pass starts from."""
         call = self.known.calls[op.what.span]
         method = self.known.makers.get(call.func)
         assert isinstance(op.what, Backward)
-        target = call.args[0] if op.what.how != "backward" and call.args else None
-        if target is None:
-            target = method.obj if isinstance(method, ir.Attr) else None
+        if op.what.how != "backward" and call.args:
+            return call.args[0]
+        return method.obj if isinstance(method, ir.Attr) else None
+
+    def _walked(self, op: Op) -> dict[ir.Event, None]:
+        """The events that surely made what a pass walks."""
+        target = self._target(op)
         return self.lineage.of(target) if target is not None else {}
+
+    def _is_recorded(self, call: ir.Call) -> bool:
+        """Whether a forward surely saves what its backward needs."""
+        return self._shared({call: None}, {call: None}) is not None
 
     def _shared(self, walked: dict[ir.Event, None], other: dict[ir.Event, None]) -> ir.Call | None:
         """The nearest forward behind two passes that saved tensors for its backward."""
@@ -80,10 +97,23 @@ class Rewalked:
                     return event
         return None
 
+    def _operation(self, first: Op, second: Op, walked: dict[Op, dict[ir.Event, None]]) -> ir.Event | None:
+        """The nearest operation behind two passes that saved a tensor; a pass to given inputs may end before it."""
+        if not all(self._goes_to_leaves(op) for op in (first, second)):
+            return None
+        kinds = (ir.Binary, ir.Call)
+        both = (event for event in walked[second] if event in walked[first] and isinstance(event, kinds))
+        return next((event for event in both if self.lineage.saves(event)), None)
+
+    def _goes_to_leaves(self, op: Op) -> bool:
+        assert isinstance(op.what, Backward)
+        call = self.known.calls[op.what.span]
+        return op.what.how == "backward" and all(name != "inputs" for name, _ in call.keywords)
+
     def _again(self, first: Op, second: Op, walked: dict[Op, dict[ir.Event, None]]) -> WalkedTwice | None:
         """Two passes over one forward, in one iteration."""
         loop = self.protocol.common_loop(first, second)
-        shared = self._shared(walked[second], walked[first])
+        shared = self._shared(walked[second], walked[first]) or self._operation(first, second, walked)
         if shared is None or self.known.loops(shared) != first.what.loops or first.what.loops != second.what.loops:
             return None
         # The parts of what a module returns may have a graph each, as those of twin networks do.
@@ -95,7 +125,7 @@ class Rewalked:
             return None
         return self._made(first, second, shared, "")
 
-    def _parts(self, shared: ir.Call, walked: dict[ir.Event, None]) -> set[ir.Event]:
+    def _parts(self, shared: ir.Event, walked: dict[ir.Event, None]) -> set[ir.Event]:
         """The parts of what a call returns that a pass walks."""
         found: set[ir.Event] = set()
         for event in walked:
@@ -115,12 +145,28 @@ class Rewalked:
                 continue
             inside = {event: None for event in walked[op] if loop in self.known.loops(event)}
             outer = {event: None for event in walked[op] if event not in inside}
-            shared = self._shared(outer, outer)
+            shared = self._shared(outer, outer) or self._operation(op, op, {op: outer})
             if shared is not None:
                 return self._made(op, op, shared, "")
-            carried = self._carried(op, loop, inside)
-            if carried is not None:
-                return carried
+            brought = self.carried.into(target, loop) if (target := self._target(op)) is not None else None
+            if brought is not None:
+                return self._made(op, op, *brought)
+        return None
+
+    def _retained(self, op: Op) -> WalkedTwice | None:
+        """A pass that retains the graph, and walks those of all iterations before it in each of them."""
+        call, target = self.known.calls[op.what.span], self._target(op)
+        flags = dict(call.keywords)
+        assert isinstance(op.what, Backward)
+        if op.what.how != "backward" or set(flags) != {"retain_graph"} or call.args or target is None:
+            return None
+        if not self._is_constant(flags["retain_graph"], True):
+            return None
+        for loop in reversed(op.what.loops):
+            if self.protocol.ends(op, loop, []) and self._comes_back(op, loop):
+                brought = self.carried.into(target, loop)
+                if brought is not None:
+                    return self._made(op, op, *brought, freed="retained here, in the iteration before")
         return None
 
     def _comes_back(self, op: Op, loop: int) -> bool:
@@ -137,41 +183,26 @@ class Rewalked:
                 pending.extend(graph.blocks[index].successors)
         return False
 
-    def _carried(self, op: Op, loop: int, inside: dict[ir.Event, None]) -> WalkedTwice | None:
-        """A forward in the loop that is given what it returned in the iteration before."""
-        for event in inside:
-            if not isinstance(event, ir.Call) or self._shared({event: None}, inside) is None:
-                continue
-            for load in self._read_by(event):
-                stores = [store for store in self.known.seen.get(load, ()) if store is not None]
-                fed = [store for store in stores if event in self.lineage.of(store.src)]
-                others = [store for store in stores if store not in fed]
-                if not fed or any(loop in self.known.loops(store) for store in others):
-                    continue
-                if all(loop in self.known.loops(store) for store in fed):
-                    return self._made(op, op, event, load.name)
-        return None
+    def _shown(self, event: ir.Event) -> str:
+        """How to call an operation: by its function, or by what it makes."""
+        if isinstance(event, ir.Call):
+            return f"{self.tracer.label(self.run.body, event.func)}(...)"
+        if not isinstance(event, ir.Binary):
+            return "it"
+        left, right = (self.tracer.label(self.run.body, ref) or "..." for ref in (event.left, event.right))
+        return f"{left} {event.op} {right}"
 
-    def _read_by(self, call: ir.Call) -> Iterator[ir.Load]:
-        """The variables that a call is given, also inside of a tuple."""
-        pending = [*call.args, *(ref for _, ref in call.keywords)]
-        while pending:
-            maker = self.known.makers.get(pending.pop())
-            if isinstance(maker, ir.Load):
-                yield maker
-            elif isinstance(maker, ir.Build) and maker.kind in ("tuple", "list"):
-                pending.extend(maker.items)
-
-    def _made(self, first: Op, second: Op, shared: ir.Call, carried: str) -> WalkedTwice:
+    def _made(self, first: Op, second: Op, shared: ir.Event, carried: str, freed: str = "") -> WalkedTwice:
         assert isinstance(second.what, Backward)
-        label = f"{self.tracer.label(self.run.body, shared.func)}(...)"
-        freed = "freed here" if first is not second else "freed here, in the iteration before"
+        label = self._shown(shared)
+        freed = freed or ("freed here" if first is not second else "freed here, in the iteration before")
         reasons = ((shared.span, "the graph is recorded here"), (first.what.span, freed))
         return WalkedTwice(second.what.span, second.what.call, label, carried, first is second, reasons)
 
 
 def walked_twice(program: Program, path: str, evaluation: Evaluation, protocol: Protocol) -> list[WalkedTwice]:
     """The backward passes of one body that walk a graph which an earlier pass has freed."""
-    if not protocol.backwards or purpose.is_test(protocol.run.body, path):
+    if purpose.is_test(protocol.run.body, path):
         return []
-    return list(Rewalked(program, evaluation, protocol).passes())
+    passes = Rewalked(program, evaluation, protocol).passes() if protocol.backwards else ()
+    return [*passes, *carried_attributes(program, path, evaluation, protocol.run)]

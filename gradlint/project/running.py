@@ -11,16 +11,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import PARAMETER, Api, Method, Obj
+from gradlint.domains.values import PARAMETER, Obj
 from gradlint.facts import Edit
 from gradlint.facts.lifetime import RunningGraph
 from gradlint.ir import events as ir
 from gradlint.project import demands, purpose
+from gradlint.project.mixing import LONGEST, Mixing
 from gradlint.project.uses import OFF, PASSED, RETURNED, WALKED, YIELDED, class_around, owner_of
-from gradlint.torch_model.attributes import tensor_methods
+from gradlint.torch_model import views
 
 if TYPE_CHECKING:
-    from gradlint.project.definitions import Definitions
     from gradlint.project.evaluation import Evaluation
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
@@ -32,23 +32,21 @@ RUNNING = re.compile(
 """Names of state that statistics and memories of earlier steps are kept in."""
 AVERAGES = re.compile(r"(?:^|_)(?:ema|shadow|avg|average|averaged|running|moving)(?:_|s?$)")
 """Names of containers of averages, one per parameter."""
+HOLDS_PARAMETER = re.compile(r"^(?:param|parameter|weight)$")
+"""Names of variables that hold a parameter of a model."""
 WRITES = frozenset(
     "add_ sub_ copy_ lerp_ addcmul_ index_add_ index_copy_ scatter_ scatter_add_ masked_scatter_ maximum_".split()
 )
 """Methods that write what they are given into a tensor."""
-TAKES = frozenset({"builtins.max", "builtins.min", "builtins.sum"})
+EXTREMES = frozenset({"max", "min", "maximum", "minimum", "fmax", "fmin"})
 
 
-class Running:
+class Running(Mixing):
     """The updates of running state in one body."""
 
     def __init__(self, program: Program, evaluation: Evaluation, run: Run) -> None:
-        self.program, self.tracer, self.run, self.body = program, evaluation.tracer, run, run.body
-
-    @cached_property
-    def known(self) -> Definitions:
-        """The reads and writes of the body."""
-        return self.tracer.definitions(self.body)
+        super().__init__(evaluation.tracer, run)
+        self.program, self.evaluation = program, evaluation
 
     def graphs(self) -> Iterator[RunningGraph]:
         """Yield the updates that put state on the graph, in source order."""
@@ -76,15 +74,29 @@ class Running:
     # -- forms ---------------------------------------------------------------------------------------------
 
     def _assigned(self, event: ir.SetAttr) -> RunningGraph | None:
-        """``self.x = f(self.x, value)``."""
+        """``self.x = f(self.x, value)``, and ``self.x += value``."""
         owner = owner_of(self.tracer, self.body, event.obj)
-        if owner is None or isinstance(self.known.makers.get(event.src), ir.Augment):
+        if owner is None:
             return None
         node: Node = ("attr", owner, event.name)
+        made = self.known.makers.get(event.src)
+        if isinstance(made, ir.Augment):
+            return self._added(event, made, node)
         fed = self._fed(event.src, node)
-        if fed is None or not self._is_state(node) or self._is_begun_here(event):
+        if fed is None or self._is_begun_here(event):
+            return None
+        if not self._is_state(node) and not self._is_statistic(event.src, node, fed):
             return None
         return self._made(event, f"{self.tracer.label(self.body, event.obj)}.{event.name}", fed, event.src)
+
+    def _added(self, event: ir.SetAttr, made: ir.Augment, node: Node) -> RunningGraph | None:
+        """``self.x += value``; a running sum in a loop is told by what becomes of the forward."""
+        if self._root(made.target) != node or not self._is_tracked(made.value) or self.known.loops(event):
+            return None
+        if not self._is_state(node) or self._is_begun_here(event) or made.span in self._stored:
+            return None
+        store = f"{self.tracer.label(self.body, event.obj)}.{event.name}"
+        return self._made(made, store, made.value, made.value)
 
     def _put(self, event: ir.SetItem) -> RunningGraph | None:
         """``self.bank[i] = value``, and ``shadow[name] = f(shadow[name], parameter)``."""
@@ -105,10 +117,11 @@ class Running:
         if not isinstance(method, ir.Attr) or method.name not in WRITES:
             return None
         given = [*event.args, *(ref for _, ref in event.keywords)]
+        target = self._edited(method.obj)
         value = next((ref for ref in given if self._is_tracked(ref)), None)
         if value is None:
-            return None
-        target = self._edited(method.obj)
+            hung = next((ref for ref in given if self._is_hung_on(target, ref)), None)
+            return self._made(event, self.tracer.label(self.body, target), hung, hung) if hung is not None else None
         if is_detached(self.known.makers.get(target)):
             return None
         node = self._root(target)
@@ -129,15 +142,6 @@ class Running:
             ref = method.obj
         return ref
 
-    def _root(self, ref: ir.Ref) -> Node | None:
-        """The attribute or the variable that a temporary is, or is a part of."""
-        while isinstance(maker := self.known.makers.get(ref), ir.Item):
-            ref = maker.obj
-        if isinstance(maker, ir.Attr):
-            owner = owner_of(self.tracer, self.body, maker.obj)
-            return ("attr", owner, maker.name) if owner is not None else None
-        return ("name", self.body, maker.name) if isinstance(maker, ir.Load) else None
-
     def _is_state(self, node: Node) -> bool:
         """Whether an attribute lives on from step to step, by its name, as a buffer, or by what it is read for."""
         name = str(node[2])
@@ -147,6 +151,45 @@ class Running:
             return True
         trace = self.tracer.trace(node)
         return bool(trace.of(OFF)) and not trace.of(RETURNED, YIELDED, PASSED, WALKED)
+
+    def _is_statistic(self, ref: ir.Ref, node: Node, fed: ir.Ref) -> bool:
+        """Whether a value is a maximum, a minimum or a decayed average of the old one and what is ``fed`` to it."""
+        if not self._is_set_up_once(node):
+            return False
+        for part in self._alternatives(ref):
+            maker = self.known.makers.get(part)
+            if isinstance(maker, ir.Call) and any(self._root(one) == node for one in maker.args):
+                func = self.known.makers.get(maker.func)
+                return isinstance(func, (ir.Load, ir.Attr)) and func.name in EXTREMES
+            if isinstance(maker, ir.Binary) and maker.op == "+":
+                return not self._is_in_module and self._is_decayed(maker, node)
+        return False
+
+    def _is_decayed(self, total: ir.Binary, node: Node) -> bool:
+        """Whether a sum weighs the old value and the new one: ``d * old + (1 - d) * new``."""
+        sides = [self.known.makers.get(side) for side in (total.left, total.right)]
+        products = [side for side in sides if isinstance(side, ir.Binary) and side.op == "*"]
+        olds = [one for one in products if any(self._root(ref) == node for ref in (one.left, one.right))]
+        return len(products) == 2 and len(olds) == 1
+
+    @cached_property
+    def _is_in_module(self) -> bool:
+        return purpose.is_method_of_module(self.program, self.body)
+
+    def _is_set_up_once(self, node: Node) -> bool:
+        """Whether only ``__init__`` gives an attribute another value: a state that is reset may be unrolled."""
+        around = class_around(self.body)
+        for method in around[1].children if around is not None else ():
+            if method is self.body or method.name == "__init__":
+                continue
+            if any(event.name == node[2] for event in self.tracer.definitions(method).events(ir.SetAttr)):
+                return False
+        return True
+
+    @cached_property
+    def _stored(self) -> frozenset[ir.Span]:
+        """The stores that keep graphs which nobody walks, of which another fact tells."""
+        return frozenset(kept.span for kept in self.evaluation.kept_graphs(self.body))
 
     @cached_property
     def _buffers(self) -> frozenset[str]:
@@ -173,78 +216,6 @@ class Running:
         always = self.run.unconditional()
         return any(self.known.blocks[other].index in always or self.known.blocks[other] is block for other in others)
 
-    # -- what is on the graph ------------------------------------------------------------------------------
-
-    def _fed(self, ref: ir.Ref, node: Node) -> ir.Ref | None:
-        """What on the graph is mixed into the old state, if ``ref`` is computed from that by arithmetic alone."""
-        parts = self._parts(ref)
-        if not any(self._root(part) == node for part in parts):
-            return None
-        # What has nothing of the old state in it, and is no part of such a thing itself, is what is mixed in.
-        fed = [part for part in parts if self._is_tracked(part) and not self._has(part, node)]
-        return fed[0] if fed else None
-
-    def _has(self, ref: ir.Ref, node: Node) -> bool:
-        return any(self._root(part) == node for part in self._parts(ref))
-
-    def _parts(self, ref: ir.Ref) -> list[ir.Ref]:
-        """A temporary and all that arithmetic computes it from, outermost first; not what was taken off the graph."""
-        pending, seen = [ref], dict[ir.Ref, None]()
-        while pending:
-            current = pending.pop(0)
-            if current not in seen and not self._is_off_graph(current):
-                seen[current] = None
-                pending.extend(self._mixed(self.known.makers.get(current)))
-        return list(seen)
-
-    def _is_off_graph(self, ref: ir.Ref) -> bool:
-        value = self.tracer.value(self.body, ref)
-        return bool(value) and all(self._place(atom) == tensor.CUT for atom in value)
-
-    def _mixed(self, maker: ir.Event | None) -> list[ir.Ref]:
-        """What an arithmetic operation is made of; nothing for any other."""
-        if isinstance(maker, ir.Binary):
-            return [maker.left, maker.right]
-        if isinstance(maker, ir.Unary):
-            return [maker.src]
-        if isinstance(maker, ir.Build) and maker.kind in ("list", "tuple"):
-            return list(maker.items)
-        if not isinstance(maker, ir.Call):
-            return []
-        callees = self.tracer.value(self.body, maker.func)
-        given = [*maker.args, *(ref for _, ref in maker.keywords)]
-        if callees and all(isinstance(a, Api) and (a.name.startswith("torch.") or a.name in TAKES) for a in callees):
-            return given if "Module" not in str(callees) else []
-        method = self.known.makers.get(maker.func)
-        is_method = isinstance(method, ir.Attr) and method.name in tensor_methods()
-        if is_method and all(isinstance(atom, Method) for atom in callees):
-            assert isinstance(method, ir.Attr)
-            return [] if method.name.startswith("detach") else [method.obj, *given]
-        return []
-
-    def _is_tracked(self, ref: ir.Ref) -> bool:
-        """Whether a temporary is on the graph for certain."""
-        value = self.tracer.value(self.body, ref)
-        return bool(value) and all(self._place(atom) in (tensor.GRAPH, tensor.LEAF) for atom in value)
-
-    def _place(self, atom: object) -> int:
-        if not isinstance(atom, Obj):
-            return tensor.ANY
-        if atom in self.run.plain:
-            return self.run.plain[atom]
-        place = self.run.places.get(atom)
-        return place.graph if place is not None else tensor.ANY
-
-    def _is_parameter(self, ref: ir.Ref) -> bool:
-        value = self.tracer.value(self.body, ref)
-        return bool(value) and any(self._comes_from_parameter(atom, 0) for atom in value)
-
-    def _comes_from_parameter(self, atom: object, depth: int) -> bool:
-        if isinstance(atom, Obj) and atom.type == PARAMETER:
-            return True
-        origins = self.run.origins.get(atom, set()) if isinstance(atom, Obj) and depth < 4 else set()
-        return any(self._comes_from_parameter(origin, depth + 1) for origin in origins)
-
     def _is_plain(self, event: ir.Call) -> bool:
         """Whether what is edited was frozen or detached for certain."""
         edits = (edit for edit in self.run.recorder.all(Edit) if edit.span == event.span)
@@ -261,6 +232,36 @@ class Running:
         atoms = self.tracer.value(self.body, value)
         passes = self.run.recorder.backwards()
         return any(atoms & demands.ancestors(self.run, backward.target.atoms) for backward in passes)
+
+    def _is_hung_on(self, target: ir.Ref, value: ir.Ref) -> bool:
+        """Whether a parameter is written, as it is or seen otherwise, into a tensor that is its own attribute."""
+        while isinstance(call := self.known.makers.get(target), ir.Call):
+            method = self.known.makers.get(call.func)
+            target = method.obj if isinstance(method, ir.Attr) and method.name in views() else ir.OPAQUE_REF
+        held = self.known.makers.get(target)
+        if not isinstance(held, ir.Attr) or held.name in ("data", "grad"):
+            return False
+        owner, source = self.known.makers.get(held.obj), self._seen_otherwise(value)
+        if not isinstance(owner, ir.Load) or source is None or not HOLDS_PARAMETER.search(owner.name):
+            return False
+        return owner.name == source.name and self.known.seen.get(owner) == self.known.seen.get(source)
+
+    def _seen_otherwise(self, ref: ir.Ref) -> ir.Load | None:
+        """The variable that a temporary is a view of, or a copy on the graph; None if it is none."""
+        for _ in range(LONGEST):
+            maker = self.known.makers.get(ref)
+            if isinstance(maker, ir.Load):
+                only = self.known.only(maker)
+                if only is None:
+                    return maker
+                ref = only.src
+            elif isinstance(maker, ir.Item):
+                ref = maker.obj
+            elif isinstance(maker, ir.Call) and isinstance(method := self.known.makers.get(maker.func), ir.Attr):
+                ref = method.obj if method.name in views() or method.name in ("contiguous", "clone") else ir.OPAQUE_REF
+            else:
+                return None
+        return None
 
     def _is_copy(self, ref: ir.Ref) -> bool:
         """Whether something is a parameter itself, or an item of a container: what an average is written into."""
@@ -280,6 +281,6 @@ def is_detached(maker: ir.Event | None) -> bool:
 
 def running_graphs(program: Program, path: str, evaluation: Evaluation, run: Run) -> list[RunningGraph]:
     """The updates of running state in one body that put it on the graph."""
-    if run.body.kind != "function" or purpose.is_test(run.body, path):
+    if run.body.kind not in ("function", "module") or purpose.is_test(run.body, path):
         return []
     return list(Running(program, evaluation, run).graphs())

@@ -21,8 +21,15 @@ from gradlint.domains.values import (
 from gradlint.ir.cfg import Body
 
 BUILTINS = frozenset(dir(builtins))
-OUT_OF_SIGHT = {"torch": "torch", "nn": "torch.nn"}
-"""Names that mean torch where only an ``import *`` can have bound them."""
+CONVENTIONAL = {
+    "torch": "torch",
+    "nn": "torch.nn",
+    "F": "torch.nn.functional",
+    "optim": "torch.optim",
+    "Variable": "torch.autograd.Variable",
+    "np": "numpy",
+}
+"""What a name stands for that only an ``import *`` of a module out of sight can have bound."""
 
 
 def tells_more(known: Value | None, joined: Value) -> bool:
@@ -72,8 +79,8 @@ class Scopes:
 
     def starred(self, name: str) -> Value:
         """What a name is that only an ``import *`` may have bound."""
-        if name in OUT_OF_SIGHT:
-            return frozenset((self.world.api(OUT_OF_SIGHT[name]),))
+        if name in CONVENTIONAL and self.stars:
+            return frozenset((self.world.api(CONVENTIONAL[name]),))
         return frozenset((self.world.sym(self.module, name),))
 
     def bound(self, name: str, value: Value) -> Value:

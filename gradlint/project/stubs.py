@@ -15,7 +15,7 @@ import msgspec
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.tensor import Place
-from gradlint.domains.values import CONTAINER, INSTANCE, ITERATOR, SCALAR, TOP, Atom, Cls, Context, Fn, Obj, Value
+from gradlint.domains.values import CONTAINER, INSTANCE, ITERATOR, SCALAR, TOP, Atom, Cls, Context, Fn, Obj, Sym, Value
 from gradlint.facts import Backward, Clear, Edit, Elsewhere, Forward, Happening, Modes, Operand, Step, Touch
 from gradlint.ir import cfg
 from gradlint.ir.cfg import Block, Body, Graph
@@ -88,7 +88,7 @@ class Stubs:
         if known is not None:
             return self.named(known)
         if dotted:
-            self._asked |= dict.fromkeys(unknown, dotted)
+            self._asked.update((atom, dotted) for atom in unknown if isinstance(atom, Sym))
         return unknown
 
     def asked_as(self, atom: Atom) -> tuple[str, ...]:
@@ -241,6 +241,8 @@ class Stubs:
             return world.obj(event, "result")
         made = world.obj(event, thing.kind, cls=cls if isinstance(cls, Cls) else None, name=self._name(cls))
         places[made] = Place(thing.graph, made=NOWHERE if thing.via else None, via=thing.via)
+        if thing.modes:
+            self.program.computed_in[made] = thing.modes
         if thing.kind in (CONTAINER, ITERATOR):
             held = [self._value(one, body, places, contents) for one in thing.holds]
             contents[made] = frozenset().union(*held)

@@ -28,7 +28,7 @@ from gradlint.domains.values import (
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.project import demands
-from gradlint.transfer import calls, contexts, gradients, switching
+from gradlint.transfer import calls, contexts, gradients, inference, switching
 from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
@@ -408,11 +408,16 @@ def imported(
             if place is not None:
                 before = ip.state.places.get(made) if made in fresh else None
                 placed = place._replace(roots=frozenset(), saved=frozenset(), made=place.made and site.event.span)
+                if place.graph == tensor.ANY and place.roots and all(isinstance(root, Sym) for root in place.roots):
+                    # A view of what was handed in stands where that stands.
+                    placed = placed._replace(graph=ip.graph_of(substitute(program, body, place.roots, arguments)))
                 ip.state.places[made] = tensor.join_places(before, placed) if before is not None else placed
             if atom in one.contents and depth < 3:
                 held = imported(ip, program, site, body, one, one.contents[atom], arguments, fresh, depth + 1)
                 known = ip.state.contents.get(made) if made in fresh else None
                 ip.state.contents[made] = union([known, held]) if known is not None else held
+            if atom in program.computed_in:
+                inference.handed_back(program, made, atom, ip.state.modes)
             found.add(made)
             fresh.add(made)
         else:

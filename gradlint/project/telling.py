@@ -480,7 +480,8 @@ class Telling:
         graph = place.graph if place is not None else self._graph(obj)
         held = one.contents.get(obj, frozenset()) if one is not None else frozenset()
         holds = distinct(self.thing(atom, body, one, depth + 1) for atom in held)
-        return told.Made(obj.type, graph, of, place.via if place is not None else "", holds)
+        modes = self.program.computed_in.get(obj, 0)
+        return told.Made(obj.type, graph, of, place.via if place is not None else "", holds, modes)
 
     def _graph(self, obj: Obj) -> int:
         return tensor.PLAIN if obj.type in (INSTANCE, SCALAR, CONTAINER, ITERATOR) else tensor.ANY

@@ -37,6 +37,7 @@ FIXED = re.compile(
     re.IGNORECASE,
 )
 """Names of modules that nobody means to train by gradients."""
+LOADS = frozenset({"load_state_dict", "load", "from_pretrained", "load_from_checkpoint"})
 PASSES = frozenset("mean sum add sub squeeze reshape view to float double cpu cuda unsqueeze neg".split())
 """Methods through which a term stays a term."""
 
@@ -52,7 +53,11 @@ def untrained(program: Program, run: Run, evaluation: Evaluation) -> Iterator[Un
         held = [atom for atom in forward.module.atoms if isinstance(atom, (Obj, Sym))]
         if not held or evaluation.frozen.covers(frozenset(held)) or FIXED.search(forward.module.name):
             continue
-        why = optimised(program, run, forward) or inside_of_forward(program, run, forward)
+        why = (
+            optimised(program, run, forward)
+            or inside_of_forward(program, run, forward)
+            or made_to_learn(program, run, forward)
+        )
         if why and not runs_tracked(program, forward):
             since = next(
                 (span for mode, span in sorted(forward.modes.since.items()) if forward.modes.bits & mode), None
@@ -107,9 +112,53 @@ def inside_of_forward(program: Program, run: Run, forward: Forward) -> str:
     layers = [atom for atom in forward.module.atoms if is_new_layer(program, atom)]
     others = [one for one in run.recorder.all(Forward) if not one.modes.off and one.module.atoms]
     trains = any(not one.modes.bits & grad_mode.NO_GRAPH for one in others)
-    if len(layers) != len(forward.module.atoms) or not trains or loads(program, body.parent):
+    if len(layers) != len(forward.module.atoms) or not trains or loads(body.parent):
         return ""
     return f"`{body.parent.name}` makes it and never runs it with gradients on"
+
+
+def made_to_learn(program: Program, run: Run, forward: Forward) -> str:
+    """In words: a backward goes to what the module computed, which starts from noise and can only learn here.
+
+    That is a layer whose result is added to its input, and a module of the file that decorates its own ``forward``.
+    """
+    if purpose.evaluates(run.body):
+        return ""
+    passes = [one for one in run.recorder.all(Backward) if one.how != "grad" and not one.modes.off]
+    reached = set[Atom]()
+    for backward in passes:
+        if backward.target.attached:
+            reached |= demands.ancestors(run, backward.target.atoms)
+    if not reached & forward.result.atoms:
+        return ""
+    if all(is_new_layer(program, atom) for atom in forward.module.atoms) and is_residual(run, forward):
+        return "its result is added to its input, and only that is trained"
+    modules = [atom for atom in forward.module.atoms if decorates_forward(program, atom)]
+    if len(modules) == len(forward.module.atoms) and not loads(program.module, LOADS):
+        return "its class turns gradients off in `forward`, and nothing gives it weights from elsewhere"
+    return ""
+
+
+def is_residual(run: Run, forward: Forward) -> bool:
+    """Whether the result of a forward is added to what the module was given."""
+    events = [event for block in run.body.graph.blocks for event in block.events]
+    call = next((one for one in events if isinstance(one, ir.Call) and one.span == forward.span), None)
+    given = run.temps[call.args[0]] if call is not None and call.args and call.args[0] >= 0 else frozenset()
+    sums = (event for event in events if isinstance(event, ir.Binary) and event.op == "+")
+    sides = ((run.temps[one.left], run.temps[one.right]) for one in sums if one.left >= 0 and one.right >= 0)
+    return bool(given) and any({left, right} == {given, forward.result.atoms} for left, right in sides)
+
+
+def decorates_forward(program: Program, atom: Atom) -> bool:
+    """Whether a module of the file has trained layers that it makes, and turns gradients off around ``forward``."""
+    cls = atom.cls if isinstance(atom, Obj) else None
+    if cls is None or FIXED.search(cls.body.name):
+        return False
+    if not grad_mode.never_records(program.inside_forward(atom, grad_mode.ON)):
+        return False
+    held = (one for value in program.attributes.get(cls, {}).values() for one in value)
+    layers = [one for one in held if program.is_module(one)]
+    return bool(layers) and all(is_new_layer(program, one) for one in layers)
 
 
 def is_new_layer(program: Program, atom: Atom) -> bool:
@@ -122,9 +171,8 @@ def is_new_layer(program: Program, atom: Atom) -> bool:
     return known and any(name in trainable_modules() and name != "Embedding" for name in names)
 
 
-def loads(program: Program, cls: object) -> bool:
+def loads(cls: object, names: frozenset[str] = LOADS | {"requires_grad_", "requires_grad"}) -> bool:
     """Whether a class loads weights, or switches gradients by a flag of its own."""
-    names = {"load_state_dict", "load", "from_pretrained", "load_from_checkpoint", "requires_grad_", "requires_grad"}
     pending = list(getattr(cls, "children", ()))
     while pending:
         body = pending.pop()
@@ -143,7 +191,7 @@ def runs_tracked(program: Program, forward: Forward) -> bool:
             continue
         for other in run.recorder.all(Forward):
             same = other.span == forward.span and other.modes.bits == forward.modes.bits
-            tracked = not same and not other.modes.off and body.kind != "module"
+            tracked = not same and not is_off(program, run, other) and body.kind != "module"
             if tracked and other.module.atoms & forward.module.atoms:
                 return True
     return False

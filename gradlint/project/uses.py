@@ -306,6 +306,8 @@ def is_update(known: Definitions, store: ir.Store, name: str) -> bool:
             pending += maker.args
         elif isinstance(maker, ir.Build) and maker.kind in ("list", "tuple"):
             pending += maker.items
+        elif isinstance(maker, ir.Copy):
+            pending += [copy.src for copy in known.events(ir.Copy) if copy.dst == ref]
     return False
 
 

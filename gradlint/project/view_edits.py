@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import tensor
 from gradlint.domains.values import ITERATOR, PARAMETER, TENSOR, Obj
-from gradlint.facts.edits import HiddenEdit, LateBackward, ViewEdit
+from gradlint.facts.edits import HiddenEdit, ViewEdit
 from gradlint.ir import events as ir
 from gradlint.project import demands
-from gradlint.project.aliases import Aliases, alias_of, following, read_after
+from gradlint.project.aliases import Aliases, alias_of, read_after
 from gradlint.torch_model.tensors import locked_views
 
 if TYPE_CHECKING:
-    from gradlint.facts import Backward, Edit, Forward, Step
+    from gradlint.facts import Backward, Edit
     from gradlint.ir.cfg import Body
     from gradlint.project.definitions import Definitions
-    from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
 EXPANDS = frozenset({"expand", "expand_as", "broadcast_to"})
@@ -25,6 +24,14 @@ WHOLE = frozenset({"fill_", "zero_", "masked_fill_"})
 """Edits that torch makes on expanded memory as well: they write every row."""
 LONGEST = 8
 """How many assignments and views between an edit and what made its target are looked through."""
+
+
+class Made(NamedTuple):
+    """What made a view, and whether what it is a view of is on the graph for certain."""
+
+    event: ir.Event
+    how: str
+    attached: bool
 
 
 def view_edits(definitions_of: Callable[[Body], Definitions], run: Run, edits: list[Edit]) -> Iterator[ViewEdit]:
@@ -40,16 +47,17 @@ def view_edits(definitions_of: Callable[[Body], Definitions], run: Run, edits: l
         if event is None or ref is None or edit.span[:2] in known:
             continue
         found = made_by(definitions, run, ref)
-        form = form_of(edit, event, definitions, found[1]) if found is not None else ""
+        form = form_of(edit, event, definitions, found) if found is not None else ""
         if found is not None and form:
             known.add(edit.span[:2])
-            yield ViewEdit(edit, form, found[1], found[0].span)
+            yield ViewEdit(edit, form, found.how, found.event.span)
 
 
-def form_of(edit: Edit, event: ir.Event, definitions: Definitions, how: str) -> str:
-    """What is wrong with the edit of a view that ``how`` made; empty if nothing is."""
-    if how not in EXPANDS:
-        return "multi" if edit.target.attached and edit.modes.records and not edit.writes_leaf else ""
+def form_of(edit: Edit, event: ir.Event, definitions: Definitions, made: Made) -> str:
+    """What is wrong with the edit of a view; empty if nothing is."""
+    if made.how not in EXPANDS:
+        attached = edit.target.attached or made.attached
+        return "multi" if attached and edit.modes.records and not edit.writes_leaf else ""
     if isinstance(event, ir.SetItem):
         key = definitions.makers.get(event.key)
         if isinstance(key, ir.Const) and isinstance(key.value, int):
@@ -58,33 +66,32 @@ def form_of(edit: Edit, event: ir.Event, definitions: Definitions, how: str) -> 
     return "" if edit.op in WHOLE else "expanded"
 
 
-def made_by(definitions: Definitions, run: Run, ref: ir.Ref) -> tuple[ir.Event, str] | None:
-    """The call, and its name, that made what is edited as one of several views or by expanding; None for others."""
+def made_by(definitions: Definitions, run: Run, ref: ir.Ref) -> Made | None:
+    """What made what is edited as one of several views or by expanding, on one path at least; None for others."""
+    pending = [ref]
     for _ in range(LONGEST):
-        event = definitions.makers.get(ref)
+        if not pending:
+            return None
+        event = definitions.makers.get(ref := pending.pop(0))
         if isinstance(event, ir.Load):
-            store = definitions.only(event)
-            if store is None:
-                return None
-            ref = store.src
+            stores = [store for store in definitions.seen.get(event, ()) if store is not None]
+            pending += [store.src for store in sorted(stores, key=lambda store: store.span)]
         elif isinstance(event, (ir.Unpack, ir.Item, ir.Next)):
             source = event.src if isinstance(event, ir.Unpack) else None
             source = event.obj if isinstance(event, ir.Item) else source
             source = event.iterator if isinstance(event, ir.Next) else source
-            return several(definitions, run, source) if source is not None else None
+            found = several(definitions, run, source) if source is not None else None
+            if found is not None:
+                return found
         elif isinstance(event, ir.Call):
             method = definitions.makers.get(event.func)
-            if not isinstance(method, ir.Attr):
-                return None
-            if method.name in EXPANDS:
-                return event, method.name
-            return None
-        else:
-            return None
+            if isinstance(method, ir.Attr) and method.name in EXPANDS:
+                # An edit of what only one path has expanded may be meant for the other.
+                return Made(event, method.name, False) if not pending else None
     return None
 
 
-def several(definitions: Definitions, run: Run, ref: ir.Ref) -> tuple[ir.Event, str] | None:
+def several(definitions: Definitions, run: Run, ref: ir.Ref) -> Made | None:
     """The call, or the loop, that made several views of one tensor."""
     for _ in range(LONGEST):
         event = definitions.makers.get(ref)
@@ -95,17 +102,26 @@ def several(definitions: Definitions, run: Run, ref: ir.Ref) -> tuple[ir.Event, 
             ref = store.src
         elif isinstance(event, ir.Iterate):
             if is_tensor(run, event.src):
-                return event, "iteration"
+                return Made(event, "iteration", is_attached(run, event.src))
             ref = event.src
         elif isinstance(event, ir.Call):
             label = run.labels[event.func] if event.func >= 0 else ""
             name = label.rpartition(".")[2]
             value = run.temps[event.dst] if event.dst >= 0 else frozenset()
             is_views = bool(value) and all(isinstance(atom, Obj) and atom.type in (ITERATOR, TENSOR) for atom in value)
-            return (event, name) if name in locked_views() and is_views else None
+            method = definitions.makers.get(event.func)
+            whole = method.obj if isinstance(method, ir.Attr) else ir.OPAQUE_REF
+            return Made(event, name, is_attached(run, whole)) if name in locked_views() and is_views else None
         else:
             return None
     return None
+
+
+def is_attached(run: Run, ref: ir.Ref) -> bool:
+    """Whether what is split is on the graph for certain, whatever other paths put under the name of its part."""
+    value = run.temps[ref] if ref >= 0 else frozenset()
+    places = [run.places.get(atom) for atom in value]
+    return bool(places) and all(place is not None and place.graph == tensor.GRAPH for place in places)
 
 
 def is_tensor(run: Run, ref: ir.Ref) -> bool:
@@ -147,47 +163,3 @@ def goes_on(definitions: Definitions, run: Run, event: ir.Event, backward: Backw
         read_after(definitions, event, alias.variable) if alias is not None and alias.kind in ("same", "view") else None
     )
     return read is not None and read.span[:2] <= backward.span[2:]
-
-
-# -- steps -------------------------------------------------------------------------------------------------
-
-
-def late_backwards(
-    program: Program,
-    definitions_of: Callable[[Body], Definitions],
-    run: Run,
-    forwards: list[Forward],
-    steps: list[Step],
-    backwards: list[Backward],
-) -> Iterator[LateBackward]:
-    """The backward passes through a graph whose parameters an optimizer has changed since it was recorded."""
-    for step in steps if len(backwards) > 1 else ():
-        owned = frozenset().union(*(program.owners.get(atom, frozenset()) for atom in step.optimizer.atoms))
-        if not owned or step.closure:
-            continue
-        for forward in forwards:
-            inside = forward.module.atoms and forward.module.atoms <= owned
-            if not inside or not forward.result.attached or forward.span > step.span or is_layer(forward):
-                continue
-            for backward in backwards:
-                between = step.span < backward.span and forward.loops == step.loops == backward.loops
-                reached = demands.ancestors(run, frozenset(backward.target.atoms)) if between else set()
-                if forward.result.atoms <= reached and is_reached(definitions_of(run.body), step, backward):
-                    name = step.variable or step.optimizer.name
-                    yield LateBackward(backward.span, backward.call, forward.span, forward.module.name, step.span, name)
-                    return
-
-
-def is_layer(forward: Forward) -> bool:
-    """Whether a single layer of torch is called, which may not need its parameters for backward."""
-    return any(
-        isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and not atom.type.endswith("Sequential")
-        for atom in forward.module.atoms
-    )
-
-
-def is_reached(definitions: Definitions, step: Step, backward: Backward) -> bool:
-    """Whether a path leads from a step to a backward pass."""
-    first = definitions.calls.get(step.span)
-    second = definitions.calls.get(backward.span)
-    return first is not None and second is not None and second in following(definitions, first, frozenset())

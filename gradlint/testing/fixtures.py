@@ -4,34 +4,57 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradlint.finding import Finding
+from gradlint.finding import Certainty, Finding
 from gradlint.testing.expectations import Expectation, compare, parse_expectations
 
 if TYPE_CHECKING:
+    from gradlint.config import Config
     from gradlint.engine import Result
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 """A definition with ``def``."""
 
 
-def lint(text: str, path: str) -> list[Finding]:
-    """Return all findings in ``text``, sorted, at the default certainty. A crash of the analysis is raised."""
+def lint(text: str, path: str, of: str = "") -> list[Finding]:
+    """Return all findings in ``text``, sorted, at the default certainty. A crash of the analysis is raised.
+
+    Of the rule with the code ``of`` also what is hidden by default, if all that it says is.
+    """
     from gradlint import check_source
 
-    return check_source(text, path, raise_internal_errors=True)
+    return shown(check_source(text, path, _config(of), raise_internal_errors=True), of)
+
+
+def _config(of: str) -> Config:
+    """Return the configuration that lets through what a rule says, also of a torch that had the fault."""
+    from gradlint import Config
+    from gradlint.registry import all_rules
+
+    hidden = any(rule.code == of and rule.certainty is Certainty.POSSIBLE for rule in all_rules())
+    old = any(rule.code == of and rule.until for rule in all_rules())
+    return Config(
+        min_certainty=Certainty.POSSIBLE if hidden else Certainty.LIKELY, torch_version="1.10" if old else None
+    )
+
+
+def shown(findings: Iterable[Finding], of: str) -> list[Finding]:
+    """Return what is shown by default, and the findings of the rule ``of``."""
+    return [finding for finding in findings if finding.code == of or finding.certainty is not Certainty.POSSIBLE]
 
 
 def check_fixture(path: Path) -> list[str]:
     """Lint the fixture ``path``; return what does not fit its expectations, in words.
 
-    A function called ``..._ok`` must expect nothing. Raises `ExpectationError` for an unreadable comment.
+    The folder is called after the rule. A function called ``..._ok`` must expect nothing. Raises `ExpectationError` for
+    an unreadable comment.
     """
     text = path.read_text(encoding="utf-8")
     expectations = parse_expectations(text)
-    return contradictions(text, expectations) + compare(expectations, lint(text, path.as_posix()))
+    return contradictions(text, expectations) + compare(expectations, lint(text, path.as_posix(), path.parent.name))
 
 
 def contradictions(text: str, expectations: Iterable[Expectation]) -> list[str]:
@@ -62,11 +85,12 @@ def first_line(function: Function) -> int:
     return min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
 
 
-def snapshot(text: str, path: str) -> str:
-    """Return what ``gradlint check --format full`` says about ``text``, without colours and summary."""
+def snapshot(text: str, path: str, of: str = "") -> str:
+    """Return what ``gradlint check --format full`` says about ``text``, without colours and summary; see `lint`."""
     from gradlint.engine import check_bytes
 
-    return rendered(check_bytes(text.encode(), path, raise_internal_errors=True))
+    result = check_bytes(text.encode(), path, _config(of), raise_internal_errors=True)
+    return rendered(replace(result, findings=tuple(shown(result.findings, of))))
 
 
 def rendered(result: Result) -> str:

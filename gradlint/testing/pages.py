@@ -130,10 +130,10 @@ def page_of(module: ModuleType) -> Page:
     return parse_page(inspect.cleandoc(module.__doc__ or ""))
 
 
-def check_page(page: Page, code: str, lint: Callable[[str, str], list[Finding]] = lint) -> list[str]:
+def check_page(page: Page, code: str, lint: Callable[[str, str, str], list[Finding]] = lint) -> list[str]:
     """Lint every Python block of ``page`` alone; return in words where the rule ``code`` says something else.
 
-    Findings of other rules are not looked at. ``lint`` takes source and path and returns findings.
+    Findings of other rules are not looked at. ``lint`` takes source, path and code and returns findings.
     """
     return [
         problem
@@ -143,13 +143,13 @@ def check_page(page: Page, code: str, lint: Callable[[str, str], list[Finding]] 
     ]
 
 
-def _check_block(block: Block, code: str, lint: Callable[[str, str], list[Finding]]) -> Iterator[str]:
+def _check_block(block: Block, code: str, lint: Callable[[str, str, str], list[Finding]]) -> Iterator[str]:
     wanted = block.error_lines
     if block.section == EXAMPLES and not wanted:
         yield f"line {block.line}: this example has no line that ends in `# error`"
     if block.section != EXAMPLES and wanted:
         yield f"line {block.line}: `# error` stands in a block of {block.section!r}, which must be silent"
-    for finding in lint(block.code, "example.py"):
+    for finding in lint(block.code, "example.py", code):
         if finding.code != code:
             if finding.code == SYNTAX_ERROR:
                 yield f"line {block.line}: this block is not Python: {finding.message}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+ONE_TENSOR = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?:\w+\.)*\w*Tensor[\"']?\]?(?:\s*\|\s*None)?")
+"""An annotation of a tensor, or of one that may be missing."""
+
 MODULE = re.compile(
     r"(?:^|[._])(?:model|net|network|module|encoder|decoder|generator|discriminator|critic|actor|policy|backbone"
     r"|classifier|unet|vae|transformer|teacher|student|q_?net(?:work)?|target_net|value_net|policy_net|netG|netD|net_?[gd]"

@@ -21,7 +21,7 @@ _PLAIN = (
     *_SWITCHES,
     *("grad_enabled", "GradMode", "zero_grad", "autograd", "retain_graph", "create_graph"),
     *(".eval(", ".step(", "autocast("),
-    *("func.grad", "jacrev("),
+    *("func.grad", "jacrev(", "jacfwd(", "jvp(", "jit.trace("),
 )
 _EVALUATIONS = "|".join(
     pattern.pattern.replace("^", "").replace("$", "")
@@ -40,6 +40,11 @@ _WORDS = [
     # An iterator over parameters, and references to them, under a name.
     re.compile(r"=\s*[\w.]+\.(?:(?:named_)?parameters|state_dict)\(\)[ \t]*(?=[#\n])"),
     re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9])"),
+    # Two parameters that share their memory, or are made equal.
+    re.compile(r"\.weight\.data[ \t]*=[ \t]*[\w.]+\.weight\b"),
+    re.compile(r"\.weight\.data\.copy_\([\w.]+\.weight\b"),
+    # An optimizer of what is no parameter.
+    re.compile(r"optim\.\w+\(\[[^\n]*(?:\.data\b|\.detach\(\))"),
     # A layer, or what is made like one, in a container that is an attribute.
     re.compile(
         r"self\.\w+(?:\.append\(\s*|\[[^\]\n]+\]\s*=\s*|\s*=\s*[\[({]\s*(?:[\"']\w+[\"']:\s*)?)(?:\w+\.)*[A-Z]\w*\("
@@ -63,6 +68,10 @@ _WORDS = [
         r"(\w+)[ \t]*=[^=\n][^\n]*self\.\1\b"
     ),
     re.compile(r"(?:ema|avg|average|shadow)\w*\[[^\]\n]+\][ \t]*=[^=\n]"),
+    re.compile(r"m(?:ax|in)(?:imum)?\(\s*self\.\w+\s*,"),
+    # A recurrent state that is an attribute, and what is computed once.
+    re.compile(r"self\.\w*cached?_?\w*[ \t]*=[ \t]*(?!None\b|cached?\b|\w*_?cache\b|[\[{\d])"),
+    re.compile(r"self\.(\w+)\)?[ \t]*=[ \t]*self\.\w+\([^\n]*\bself\.\1\b"),
     # A parameter of integers, or one that is moved or changed as soon as it is made.
     re.compile(
         r"Parameter\((?:torch\.(?:tensor|arange|randint|randperm|\w+Tensor)\("
@@ -72,6 +81,16 @@ _WORDS = [
     re.compile(r"\.eval[ \t]*(?:$|[#=])", re.MULTILINE),
     re.compile(r"\.backward[ \t]*(?:$|#)", re.MULTILINE),
     re.compile(r"\.training\s*=\s*(?:True|False)"),
+    # A constant among the parameters, and a method in the place of the module.
+    re.compile(r"Parameter\([^\n]*(?:_window\(|from_numpy|arange\(|linspace\(|eye\(|tensor\(\[)"),
+    re.compile(r"Parameter\(\s*\w*(?:window|sobel|laplac|gauss|filter|mel|freqs?|grid|anchor|dct|mean|std)"),
+    re.compile(r"(?<!super\(\))(?<!self)\.forward\("),
+    # A hook that may edit what it is given, or return it.
+    re.compile(r"\.register_(?:full_backward_(?:pre_)?|backward_|post_accumulate_grad_|forward_)?hook\("),
+    # A sum of something detached and something that is not: a straight-through estimate.
+    re.compile(r"(?:\.detach\(\)|\.data)[ \t]*[-+][ \t]*\((?=[^\n]*-)"),
+    re.compile(r"\+[ \t]*\((?=[^\n]*-[^\n]*\)(?:\.detach\(\)|\.data\b))"),
+    re.compile(r"-[ \t]*[\w.]+[ \t]*\+(?=[ \t]*[\w.]+(?:\.detach\(\)|\.data\b))"),
     # The head of a class: its `__call__` infers.
     re.compile(r"Pipeline(?=[\w\s,.]{0,200}\):)"),
 ]
@@ -85,6 +104,18 @@ _SAVES_OUTPUT = re.compile(
 """What an in-place layer could spoil: a result that was saved, or a leaf."""
 _SECOND_NAME = re.compile(r"\b(?:identity|residual|shortcut|skip\w*|res|x0|x_in|orig\w*)[ \t]*=[ \t]*\w+[ \t]*\n")
 """An input under a second name, which an in-place layer would overwrite as well."""
+
+_SINGULAR = re.compile(
+    r"\b(?:log|log2|log10|log1p|r?sqrt|pow|reciprocal|a(?:rc)?(?:cos|sin)|atanh|div)\(| /|\*\* ?-?0?\."
+)
+"""What has no finite derivative somewhere."""
+_TAKES_OUT = [
+    re.compile(r"\btorch\.(?:where|nan_to_num)\((?!.{0,24}\)[\[ \n])"),
+    re.compile(r"(?:\blog\w*\(|sqrt\(|reciprocal\(|/)[^\n]*\.masked_fill\("),
+    re.compile(r"\.nan_to_num\("),
+]
+"""What takes out the elements for which that matters."""
+_TO_ITSELF = re.compile(r"\.sqrt\(\)|torch\.sqrt\(")
 
 _AUGMENTED = re.compile(r"=(?<=[-+*/@%&|^]=)(?!=)")
 _ITEM = re.compile(r"\](?=[ \t]*=[^=])")
@@ -105,9 +136,12 @@ _ENTRY = re.compile(
 """The left side of an assignment to an entry of what is plainly a dict or a list, and an annotation."""
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
+_TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|hessian)\(")
 _CUSTOM_FUNCTION = re.compile(r"class (\w+)\([\w.]*\bFunction\)")
 
 _FORWARD = re.compile(r"\n[ \t]+def forward\(")
+_MAKES_ITEM = re.compile(r"def (?:__getitems?__|\w*collate\w*)\(")
+_CALLS_MODEL = re.compile(r"\b\w*(?:model|net|enc|encoder|extractor|backbone|vae|clip|embedder|bert)\(")
 _NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
 _MAKES_LAYER = re.compile(
     r"\b(?:nn\.)?(?:Parameter|Linear|Conv[123]d|ConvTranspose[123]d|Embedding|LSTM|GRU|\w+Norm\w*)\("
@@ -115,6 +149,7 @@ _MAKES_LAYER = re.compile(
 
 FRAMEWORKS = (
     b"torch",
+    b"register_forward_hook",
     b"lightning",
     b"accelerate",
     b"transformers",
@@ -159,6 +194,10 @@ def _places(text: str) -> Iterator[int]:
     yield from _edits(text)
     yield from _made_in_forward(text)
     yield from _past_apply(text)
+    if "torch.func" in text or "functorch" in text:
+        yield from (match.start() for match in _TRANSFORM.finditer(text))
+    yield from _taken_out(text)
+    yield from _items(text)
     spoilt = _SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)
     if spoilt and any(word.search(text) for word in _IN_PLACE):
         for word in _IN_PLACE:
@@ -179,6 +218,17 @@ def _aliases(text: str) -> Iterator[int]:
             yield match.start()
 
 
+def _taken_out(text: str) -> Iterator[int]:
+    """What takes elements out of what may have no finite derivative there, and the roots of sums."""
+    if _SINGULAR.search(text):
+        for word in _TAKES_OUT:
+            for match in word.finditer(text):
+                yield match.start()
+    for match in _TO_ITSELF.finditer(text):
+        if ".sum(" in text[max(0, match.start() - 200) : match.end() + 200]:
+            yield match.start()
+
+
 def _past_apply(text: str) -> Iterator[int]:
     """The uses of the text's own custom functions that go past ``apply``, or give it a container."""
     for name in {head.group(1) for head in _CUSTOM_FUNCTION.finditer(text)}:
@@ -192,6 +242,15 @@ def _made_in_forward(text: str) -> Iterator[int]:
         following = _NEXT_FUNCTION.search(text, head.end())
         for match in _MAKES_LAYER.finditer(text, head.end(), following.start() if following else len(text)):
             yield match.start()
+
+
+def _items(text: str) -> Iterator[int]:
+    """The functions that make the items and batches of a dataset, if they call a model or the file makes leaves."""
+    for head in _MAKES_ITEM.finditer(text):
+        following = _NEXT_FUNCTION.search(text, head.end())
+        end = following.start() if following else len(text)
+        if "requires_grad" in text or _CALLS_MODEL.search(text, head.end(), end):
+            yield head.start()
 
 
 def _edits(text: str) -> Iterator[int]:

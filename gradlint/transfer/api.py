@@ -49,7 +49,18 @@ from gradlint.torch_model import (
     untracked_views,
     views,
 )
-from gradlint.transfer import arrays, attributes, calls, contexts, contracted, gradients, inference, integers, saving
+from gradlint.transfer import (
+    arrays,
+    attributes,
+    calls,
+    contexts,
+    contracted,
+    gradients,
+    inference,
+    integers,
+    saving,
+    unseen,
+)
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -135,7 +146,10 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     if not calls.is_none(site.keywords.get("out", ip.world.none)):
         return written_out(ip, site, last)
     if name in copying_factories() or name in foreign_factories() or name in function_cuts():
-        return taken(ip, site, copied(ip, site, name))
+        made = taken(ip, site, copied(ip, site, name))
+        if name == "torch.from_numpy" and site.args:
+            unseen.from_array(ip, made, site.args[0])
+        return made
     if name in CONSTRUCTORS:
         return constructed(ip, site)
     if name in factories():
@@ -149,6 +163,8 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
         return edited(ip, site, last)
     if name in QUESTIONS:
         return ip.make(site.event, SCALAR, tensor.PLAIN, via=last)
+    if name == "torch.load":
+        return calls.unknown(ip, site)
     if last in nondifferentiable():
         return ip.make(site.event, TENSOR, tensor.PLAIN, via=last)
     if name == f"torch.{last}" and last in views() and site.args and last not in untracked_views():
@@ -272,6 +288,7 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
         inference.made(ip, site.event, "parameter", "nn.Parameter(...)", "the parameter", obj)
     ip.state.places[obj] = Place(graph)
     if graph == tensor.LEAF and site.args:
+        inference.used(ip, site.args[0], "parameter", "nn.Parameter", site.event.span)
         integers.asked(ip, site.event, site.args[0], f"{ip.labels[site.func]}(...)")
     if graph != tensor.LEAF:
         ip.program.fixed_parameters.add(site.event)
@@ -284,7 +301,9 @@ def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
     given = site.argument(0, "params")
     wanted(ip, given)
     optimized(ip, site, given)
-    ip.program.owners[obj] = owners(ip, given) if given is not None else frozenset()
+    ip.program.owners[obj] = owners(ip, given) or gradients.single(ip, given) if given is not None else frozenset()
+    if calls.truth(site.keywords.get("fused", TOP)):
+        ip.program.fused.add(obj)
     return frozenset((obj,))
 
 
@@ -332,7 +351,9 @@ def fresh(ip: Interpreter, site: Site, name: str, graph: int) -> Value:
     obj = ip.world.obj(site.event, TENSOR)
     ip.state.places[obj] = Place(graph, via=name)
     ip.run.plain[obj] = graph
-    if graph == tensor.LEAF:
+    if graph != tensor.LEAF:
+        inference.computed(ip, obj, ip.state.modes)
+    else:
         inference.made(ip, site.event, "leaf", f"{name}(..., requires_grad=True)", "the leaf", obj)
     return frozenset((obj,))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
@@ -28,6 +29,11 @@ PLOTS = frozenset(
 )
 SAVES = frozenset({"torchaudio.save", "soundfile.write", "scipy.io.wavfile.write", "numpy.save"})
 """Functions whose first argument is the file."""
+FLOATS = re.compile(
+    r"(?:^|_)(?:logits?|loss(?:es)?|mu|means?|log_?var|std|recon\w*|prob(?:s|abilities)?|scores?|embed(?:s|dings?)?|features?"
+    r"|hidden(?:_states?)?|pooler_output|latents?|values?|attentions?)$"
+)
+"""Names of parts of what a model returns that are no indices."""
 SINKS = ("numpy.", "scipy.", "sklearn.metrics.")
 
 
@@ -66,7 +72,14 @@ def _note(ip: Interpreter, site: Site, ref: ir.Ref, *, own: bool = False) -> Non
     inside = any(isinstance(atom, Obj) and atom.type == CONTAINER for atom in value)
     if not _is_tensor(ip, value):
         return
-    ip.recorder.note(ArrayUse(site.event.span, *ip.where(), operand, label, own, inside, not _is_part(ip, value)))
+    known = (not inside and _is_called_float(operand.name)) or not _is_part(ip, value)
+    ip.recorder.note(ArrayUse(site.event.span, *ip.where(), operand, label, own, inside, known))
+
+
+def _is_called_float(name: str) -> bool:
+    """Whether the last part of a name that is no call says that the tensor holds no indices."""
+    parts = [part.partition("[")[0] for part in name.split(".") if not part.endswith(")")]
+    return bool(parts) and FLOATS.search(parts[-1].lower()) is not None
 
 
 def _is_tensor(ip: Interpreter, value: Value) -> bool:

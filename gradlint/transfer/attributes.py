@@ -35,10 +35,10 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
 from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
-from gradlint.torch_model import grad_contexts, mode_queries
+from gradlint.torch_model import grad_contexts, mode_queries, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
-from gradlint.transfer import calls, contracted, gradients, inference, integers
+from gradlint.transfer import calls, contracted, gradients, inference, integers, unseen
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -134,12 +134,13 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
             ip.run.grads_read.add(atom)
         gradients.read(ip, event.span, whole)
         ip.run.flags_read |= ip.state.place(atom).flagged
-        if ip.state.place(atom).graph & tensor.GRAPH and not ip.state.place(atom).graph & ~tensor.ATTACHED:
+        if is_no_leaf(ip, atom):
             ip.recorder.note(GradRead(event.span, *ip.where(), ip.operand(ip.receivers.get(event.dst, -1))))
         return ip.make(event, GRAD, tensor.ANY, via="grad")
     if name == "data":
         made = ip.world.obj(event, TENSOR)
-        ip.state.places[made] = Place(tensor.CUT, made=event.span, via=".data")
+        behind = ip.state.behind(atom) - {made}
+        ip.state.places[made] = Place(tensor.CUT, made=event.span, via=".data", behind=behind)
         return frozenset((made,))
     if name in VIEW_ATTRIBUTES:
         return ip.part(event, whole)
@@ -151,6 +152,14 @@ def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Valu
     if isinstance(atom, Sym):
         return frozenset((ip.world.sym(atom.scope, f"{atom.path}.{name}", parent=atom),))
     return ip.make(event, RESULT, tensor.ANY, via=name)
+
+
+def is_no_leaf(ip: Interpreter, atom: Atom) -> bool:
+    """Whether a tensor that requires grad is computed on some path, or a view of a leaf."""
+    place = ip.state.place(atom)
+    if place.graph == tensor.LEAF:
+        return any(root is not atom and ip.state.place(root).graph == tensor.LEAF for root in place.roots)
+    return bool(place.graph & tensor.GRAPH) and not place.graph & ~tensor.ATTACHED
 
 
 def item(ip: Interpreter, event: Any, whole: Value, key: Value) -> Value:
@@ -171,11 +180,17 @@ def item_of(ip: Interpreter, event: Any, atom: Atom, key: Value) -> Value:
     if isinstance(atom, Obj) and atom.type == STATE_DICT:
         return frozenset((ip.world.obj(event, "state_value", owner=atom.owner),))
     if isinstance(atom, Obj) and named and atom.type in (RESULT, TENSOR):
-        return ip.operate(event, "item", [frozenset((atom,))], surely=False)
+        made = ip.operate(event, "item", [frozenset((atom,))], surely=False)
+        for part in made:
+            inference.viewed(ip, part, frozenset((atom,)))
+        return made
     if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
         return indexed(ip, event, atom, key)
     if isinstance(atom, Obj) and ip.program.is_module(atom):
         return held_by(ip, event, atom)
+    if isinstance(atom, Obj) and ip.program.is_optimizer(atom):
+        one = ip.world.sym(atom, f"{atom.label}[{shown(key)}]", parent=atom)
+        return frozenset((ip.world.obj(atom.event, atom.type, owner=one, name=one.path),))
     if isinstance(atom, Sym):
         return frozenset((ip.world.sym(atom.scope, f"{atom.path}[{shown(key)}]", parent=atom),))
     if isinstance(atom, Obj) and atom.type in (RESULT, GRAD, INSTANCE):
@@ -215,9 +230,11 @@ def is_many_dimensional(key: Value) -> bool:
 
 
 def has_slice(atom: Atom) -> bool:
-    """Whether a tuple has a slice among its items."""
+    """Whether a tuple has a slice or dots among its items."""
     return isinstance(atom, Tuple) and any(
-        isinstance(part, Obj) and part.type == "slice" for items in atom.items for part in items
+        (isinstance(part, Obj) and part.type == "slice") or (isinstance(part, Literal) and part.value is ...)
+        for items in atom.items
+        for part in items
     )
 
 
@@ -236,6 +253,8 @@ def unpacked(ip: Interpreter, event: Any, atom: Atom, index: int | None, count: 
         return ip.state.contents.get(atom) or TOP
     if isinstance(atom, Obj) and (atom.type == RESULT or ip.program.is_tensor(ip, atom)):
         return ip.part(event, frozenset((atom,)), atom.type if atom.type == RESULT else TENSOR)
+    if index is not None and isinstance(atom, Obj) and ip.program.is_optimizer(atom):
+        return frozenset((ip.world.obj(event, atom.type, name=atom.name),))  # one of several that a framework keeps
     if isinstance(atom, Sym):
         return frozenset((ip.world.sym(atom.scope, f"{atom.path}[{index}]"),))
     return TOP
@@ -302,6 +321,7 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
     """``requires_grad`` of ``whole`` is set to ``value`` (None: not known)."""
     ip.recorder.note(GradFlag(event.span, *ip.where(), ip.operand(ref), value, form))
     if value:
+        inference.used(ip, whole, "flag", "requires_grad", event.span)
         integers.asked(ip, event, whole, "requires_grad = True" if form == "attribute" else "requires_grad_()")
     for atom in whole:
         module = atom.owner if isinstance(atom, Obj) and atom.type == PARAMETER else atom
@@ -339,6 +359,9 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
             ip.state.contents[atom] = union([ip.state.contents.get(atom, frozenset()), value])
             kept = True
         elif isinstance(atom, Sym):
-            kept = kept or not is_many_dimensional(ip.value(e.key))
+            is_tensor = roles.ONE_TENSOR.fullmatch(atom.annotation or "") is not None
+            kept = kept or not (is_tensor or is_many_dimensional(ip.value(e.key)))
     if calls.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
         ip.edit(e, whole, ip.operand(e.obj), "[]=", [value])
+    elif not kept:
+        unseen.note(ip, e, whole, ip.operand(e.obj), "[]=")

@@ -32,7 +32,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, gradients, methods, misuse, rescaling, saving
+from gradlint.transfer import api, contexts, gradients, inference, methods, misuse, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -227,6 +227,9 @@ def unknown(ip: Interpreter, site: Site) -> Value:
     gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)
+        for part in value:
+            for item in ip.state.contents.get(part, ()):  # a list of leaves may be for an optimizer
+                ip.run.flags_read |= ip.state.place(item).flagged
     decorated = decorates(site)
     if decorated and not site.keywords:
         return decorated
@@ -320,6 +323,8 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
     if modes & grad_mode.NO_GRAPH:
         graph |= tensor.OFF
     made = ip.make(site.event, TENSOR, graph, via="forward", owner=module)
+    if modes != ip.state.modes:
+        inference.computed_anew(ip, made, modes)
     event = site.event
     result = ip.describe(made, ip.labels[site.func], event.span)
     if trainable or not free:

@@ -10,9 +10,12 @@ from gradlint.domains import tensor
 from gradlint.domains.values import (
     CONTAINER,
     ITERATOR,
+    RESULT,
     SCALAR,
     TENSOR,
     TOP,
+    Atom,
+    Obj,
     Sym,
     Value,
     union,
@@ -20,7 +23,8 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
-from gradlint.transfer import attributes, calls, contexts, gradients, inference, misuse, saving
+from gradlint.torch_model import roles
+from gradlint.transfer import attributes, calls, contexts, gradients, inference, misuse, saving, unseen
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -47,7 +51,7 @@ def copy(ip: Interpreter, e: ir.Copy) -> None:
 def load(ip: Interpreter, e: ir.Load) -> None:
     value = ip.program.loaded(ip.body, e.name, ip.state.env.get(e.name))
     inference.read(ip, value)
-    ip.set(e, value, e.name)
+    ip.set(e, value, e.name.partition("@")[0])  # what follows tells a variable of a comprehension from its namesakes
 
 
 def store(ip: Interpreter, e: ir.Store) -> None:
@@ -55,9 +59,17 @@ def store(ip: Interpreter, e: ir.Store) -> None:
     if e.annotation and value & TOP:
         value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
     misuse.stored(ip, e)
+    if roles.is_module(e.name):
+        ip.program.seen_as_module.update(atom for atom in value if is_loaded(ip, atom))
     value = ip.program.bound(e.name, value)
     ip.state.env[e.name] = value
     ip.program.stored(ip.body, e.name, value)
+
+
+def is_loaded(ip: Interpreter, atom: Atom) -> bool:
+    """Whether something is a whole object that was saved, rather than a part of one."""
+    event = atom.event if isinstance(atom, Obj) and atom.type == RESULT else None
+    return isinstance(event, ir.Call) and event.func >= 0 and ip.labels[event.func] == "torch.load"
 
 
 def import_(ip: Interpreter, e: ir.Import) -> None:
@@ -126,6 +138,7 @@ def augment(ip: Interpreter, e: ir.Augment) -> None:
         ip.set(e, target, operand.name)
         return
     if not calls.may_be_tensor(ip, target):
+        unseen.note(ip, e, target, operand, f"{e.op}=")
         ip.set(e, calls.binary(ip, e, e.op, target, value), operand.name)
         return
     in_place = f"{e.op}="

@@ -127,6 +127,13 @@ def with_temporaries(site: Site) -> Iterator[tuple[ir.Ref, Value]]:
             yield ref, site.keywords[keyword or "**"]
 
 
+def single(ip: Interpreter, given: Value) -> Value:
+    """The parameters of no module that a list holds, if it holds nothing else."""
+    held = frozenset(one for atom in given for one in ip.state.contents.get(atom, frozenset()))
+    alone = all(isinstance(one, Obj) and one.type == PARAMETER and one.owner is None for one in held)
+    return held if alone else frozenset()
+
+
 def holds_gradients(ip: Interpreter, atom: Atom) -> bool:
     """Whether gradients can be reached from an argument: a module, parameters, an iterator over them."""
     if isinstance(atom, Obj) and atom.type in (PARAMETER, GRAD):

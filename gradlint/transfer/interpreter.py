@@ -14,6 +14,7 @@ from gradlint.domains.values import (
     INSTANCE,
     ITERATOR,
     PARAMETER,
+    RESULT,
     SCALAR,
     TENSOR,
     TOP,
@@ -28,7 +29,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import Edit, Modes, Operand
 from gradlint.ir import events as ir
-from gradlint.transfer import gradients
+from gradlint.transfer import gradients, inference, unseen
 from gradlint.transfer.events import HANDLERS
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ LAST: ir.Span = (sys.maxsize, 0, 0, 0)
 """Behind every place."""
 DEEPEST = 5
 """How many containers inside each other are looked into: a list may hold itself."""
+COMPUTED = (TENSOR, RESULT)
+"""What may be a tensor that was computed."""
 
 
 class Interpreter:
@@ -248,6 +251,8 @@ class Interpreter:
         self.state.places[obj] = Place(graph, made=event.span, off=off, via=via)
         self.state.contents.pop(obj, None)
         self.run.plain[obj] = graph
+        if kind in COMPUTED:
+            inference.computed(self, obj, self.state.modes)
         return frozenset((obj,))
 
     def part(self, event: Any, whole: Value, kind: str = TENSOR) -> Value:
@@ -255,18 +260,23 @@ class Interpreter:
         graph = self.graph_of(whole)
         obj = self.world.obj(event, kind)
         roots: frozenset[Atom] = frozenset()
+        behind: frozenset[Atom] = frozenset()
         for atom in whole:
             if isinstance(atom, (Obj, Sym)):
                 roots |= self.state.roots(atom)
+                behind |= self.state.place(atom).behind
         roots -= {obj}
         made, off, via = self.evidence(whole)
-        self.state.places[obj] = Place(graph or tensor.ANY, frozenset(), roots, made=made, off=off, via=via)
+        self.state.places[obj] = Place(graph or tensor.ANY, frozenset(), roots, frozenset(), made, off, via, behind)
+        inference.viewed(self, obj, whole)
         self.program.derives(self, event, frozenset((obj,)), [whole])
         return frozenset((obj,))
 
     def save(self, value: Value, op: str, role: str, span: ir.Span, result: Value, keeper: Atom | None = None) -> None:
         """A recorded operation, or perhaps the module ``keeper``, keeps the memory of ``value`` for its backward."""
         kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom, keeper) for atom in result)
+        if role == "input":
+            inference.used(self, value, "saved", op.rpartition(".")[2], span)
         for atom in value:
             if isinstance(atom, (Obj, Sym)):
                 for root in self.state.roots(atom):
@@ -276,6 +286,7 @@ class Interpreter:
     def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
         """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
         gradients.edit(self, event, target, operand.name, op)
+        inference.used(self, target, "edited", op, event.span)
         kept: list[frozenset[tensor.Saved]] = []
         leaf = bool(target)
         for atom in target:
@@ -283,10 +294,11 @@ class Interpreter:
             leaf &= self.graph_of_atom(atom) == tensor.LEAF or (
                 not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
             )
-            kept += [self.state.place(root).saved | saved_by_owner(self.state, root) for root in roots]
+            kept += [self.state.keepers(root) for root in roots]
         # Which of several objects the target is may hang on the path that saved one of them: all must be saved.
         saved = frozenset().union(*kept) if all(kept) else frozenset()
         ordered = tuple(sorted(saved, key=lambda s: s.span))
+        unseen.note(self, event, target, operand, op)
         alias = any(self.state.roots(atom) != {atom} for atom in target)
         self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered, alias=alias))
         self.program.derives(self, event, target, others)
@@ -321,14 +333,3 @@ def pads_that_leave(graph: Graph) -> frozenset[int]:
         else:
             found.add(start)
     return frozenset(found)
-
-
-def saved_by_owner(state: State, atom: Atom) -> frozenset[tensor.Saved]:
-    """The operations that keep a parameter because a module that holds it was called."""
-    found: frozenset[tensor.Saved] = frozenset()
-    if not isinstance(atom, Obj) or atom.type != PARAMETER:
-        return found
-    while isinstance(atom, Obj) and atom.owner is not None:
-        atom = atom.owner
-        found |= state.place(atom).saved
-    return found

@@ -26,6 +26,7 @@ from gradlint.domains.values import (
     Value,
     union,
 )
+from gradlint.ir import events as ir
 from gradlint.torch_model import (
     copying_factories,
     factory_methods,
@@ -40,7 +41,7 @@ from gradlint.torch_model import (
     views,
 )
 from gradlint.torch_model.attributes import tensor_methods
-from gradlint.transfer import arrays, attributes, by_hand, calls, contracted, gradients, inference, saving
+from gradlint.transfer import arrays, attributes, by_hand, calls, contracted, gradients, inference, saving, unseen
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -165,6 +166,17 @@ def alternatives(ip: Interpreter, site: Site, receiver: Atom) -> Value:
     return whole if receiver in whole else frozenset((receiver,))
 
 
+def of_distribution(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """A result that a distribution of torch computes from its parameters, if one of these is on the graph."""
+    made = receiver.event if isinstance(receiver, Obj) and receiver.type.startswith("torch.distributions.") else None
+    if not isinstance(made, ir.Call) or made.dst >= len(ip.temps) or receiver not in ip.temps[made.dst]:
+        return None
+    parameters = [ip.value(ref) for ref in (*made.args, *(ref for _, ref in made.keywords))]
+    if not any(ip.graph_of(value) and not ip.graph_of(value) & ~tensor.ATTACHED for value in parameters):
+        return None
+    return ip.operate(site.event, "sample", [*parameters, *site.values()])
+
+
 def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``tensor.requires_grad_(flag)``, ``module.requires_grad_(flag)``."""
     flag = site.argument(0, "requires_grad")
@@ -264,12 +276,14 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     if name == "detach":
         return detached(ip, site, receiver)
     if name == "detach_":
+        unseen.detached(ip, site.event, receiver, ip.operand(receiver_ref(ip, site)))
         place = ip.state.place(receiver)
         ip.state.places[receiver] = place._replace(graph=tensor.CUT)
         return whole
     if name in numpy_cuts():
         arrays.method(ip, site, receiver_ref(ip, site))
-    if name in scalar_cuts() or name in numpy_cuts():
+        return unseen.array(ip, site.event, receiver, name)
+    if name in scalar_cuts():
         return ip.make(site.event, SCALAR, tensor.CUT, via=name)
     if name in factory_methods() or name in copying_factories():
         return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
@@ -295,7 +309,10 @@ def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     graph = ip.graph_of(whole)
     made = ip.part(site.event, whole, RESULT if may_be_module(receiver) else TENSOR)
     obj = next(iter(made))
-    place = ip.state.place(obj)
+    if ip.state.modes != grad_mode.INFERENCE:  # a copy, if anything has to change, is none of inference mode's
+        inference.computed(ip, obj, ip.state.modes)
+    # Where something changes it is a copy: what edits its array may not reach the original.
+    place = ip.state.places[obj] = ip.state.place(obj)._replace(behind=made)
     if graph & tensor.LEAF:
         ip.state.places[obj] = place._replace(graph=(graph & ~tensor.LEAF) | tensor.GRAPH | tensor.LEAF)
     elif ip.state.modes & grad_mode.NO_GRAPH and not graph & (tensor.PLAIN | tensor.CUT):
@@ -318,7 +335,9 @@ def detached(ip: Interpreter, site: Site, receiver: Atom) -> Value:
     """``tensor.detach()``: off the graph, on the same memory and version counter (facts: IP08)."""
     obj = ip.world.obj(site.event, TENSOR)
     roots = ip.state.roots(receiver) - {obj}
-    ip.state.places[obj] = Place(tensor.CUT, roots=roots, made=site.event.span, via="detach")
+    behind = ip.state.place(receiver).behind
+    ip.state.places[obj] = Place(tensor.CUT, roots=roots, made=site.event.span, via="detach", behind=behind)
+    inference.viewed(ip, obj, frozenset((receiver,)))
     return frozenset((obj,))
 
 
@@ -331,6 +350,12 @@ def register_hook(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     return TOP
 
 
+def register_backward_hook(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """Hooks of modules put a node of their own behind what the module returns, which cannot be edited."""
+    ip.program.hooked.setdefault(receiver, (ip.body, site.event.span))
+    return None
+
+
 HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "backward": backward,
     "step": step,
@@ -338,12 +363,17 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "train": train,
     "eval": eval_,
     "requires_grad_": requires_grad_,
+    "rsample": of_distribution,
+    "log_prob": of_distribution,
+    "entropy": of_distribution,
     "enter_context": by_hand.enter_context,
     "callback": by_hand.callback,
     "close": by_hand.close,
     "__enter__": by_hand.enter,
     "__exit__": by_hand.leave,
     "register_hook": register_hook,
+    "register_full_backward_hook": register_backward_hook,
+    "register_full_backward_pre_hook": register_backward_hook,
     "register_post_accumulate_grad_hook": register_hook,
     "items": state_values,
     "values": state_values,

@@ -34,6 +34,7 @@ _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
 _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
 _CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
+_UNTRACKED = re.compile(r"\n[ \t]*@[\w.]*(?:no_grad|inference_mode)\b")
 _LEFT_OUT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign)
 _DEEPEST = 2
 """The constructor of an attribute's attribute is looked into, and no further."""
@@ -139,7 +140,7 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
 
     for part in (*_saying_something(parts, places), *_training(text, parts), *_handing_over(text, parts, places)):
         need(part, 0)
-    for part in _inferring(text, parts):
+    for part in (*_inferring(text, parts), *_losing(text, parts)):
         need(part, 0)
     for part in parts if asked else ():
         if (f"{part.owner.name}.{part.name}" if part.owner is not None else part.name) in asked:
@@ -210,6 +211,14 @@ def _inferring(text: str, parts: list[_Part]) -> Iterator[_Part]:
     names = "|".join(sorted({part.name for part in found}))
     called = re.compile(rf"\.(?:{names})[ \t]*\(")
     yield from (part for part in parts if names and not part.is_class and called.search(text, part.start, part.end))
+
+
+def _losing(text: str, parts: list[_Part]) -> Iterator[_Part]:
+    """What computes a loss by its name: it may go through a function that is decorated to run with gradients off."""
+    for part in parts if _UNTRACKED.search(text) else ():
+        named = part.owner if part.name in ("forward", "__call__") and part.owner is not None else part
+        if not part.is_class and roles.LOSS.search(named.name):
+            yield part
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

@@ -19,6 +19,7 @@ from gradlint.runtime.claims import (
     lifetime,
     modes,
     optimizers,
+    reach,
     saved,
     tensors,
     training,
@@ -38,6 +39,7 @@ CLAIMS: dict[str, Claim] = {
     **lifetime.CLAIMS,
     **modes.CLAIMS,
     **optimizers.CLAIMS,
+    **reach.CLAIMS,
     **saved.CLAIMS,
     **tensors.CLAIMS,
     **training.CLAIMS,
@@ -46,14 +48,30 @@ CLAIMS: dict[str, Claim] = {
 """The claim of each rule, by code."""
 
 UNRECORDED = {
+    "GRD228": "which parameters share memory is not recorded",
+    "GRD229": "whether what an embedding returns requires grad is not recorded",
+    "GRD118": "the cache of autocast is not recorded",
+    "GRD119": "what traced code records is not recorded",
+    "GRD224": "which statistics move is not recorded",
+    "GRD216": "what is frozen when, and with what gradient, is not recorded",
+    "GRD230": "what a parameter is meant for is not recorded",
+    "GRD614": "which hooks were passed by is not recorded",
+    "GRD215": "whether gradients are numbers is not recorded",
     "GRD304": "which names of one tensor are read is not recorded",
     "GRD306": "which names of one tensor are read is not recorded",
+    "GRD308": "which tensors a caller goes on with is not recorded",
+    "GRD313": "with which statistics a graph was recorded is not recorded",
     "GRD316": "what an edit with gradients off leaves out of the gradient is not recorded",
+    "GRD413": "what a gradient is made of is not recorded",
+    "GRD416": "what hooks do with what they are given is not recorded",
     "GRD601": "what stands on the context of a custom function is not recorded",
+    "GRD602": "what second derivatives lack is not recorded",
     "GRD603": "what stands on the context of a custom function is not recorded",
+    "GRD606": "what second derivatives lack is not recorded",
     "GRD608": "what becomes of gradients between two functions is not recorded",
     "GRD609": "what stands on the context of a custom function is not recorded",
     "GRD610": "what a checkpoint is given is not recorded",
+    "GRD613": "with which parameters a checkpoint runs again is not recorded",
 }
 """Rules without a claim, by code, and what the recording lacks."""
 

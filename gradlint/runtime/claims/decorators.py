@@ -1,4 +1,4 @@
-"""The claim about decorators that do not cover what they decorate (GRD108)."""
+"""The claims about modes that miss the code they were meant for: decorators, and blocks around lazy code."""
 
 from __future__ import annotations
 
@@ -92,5 +92,22 @@ def _nothing_ran(question: Question, name: str) -> Answer:
     return not_reached()
 
 
-CLAIMS: dict[str, Claim] = {"GRD108": decorates_in_vain}
+def runs_outside(question: Question) -> Answer:
+    """GRD109 and GRD110: whether the forwards of code that is made in a block ran in its mode.
+
+    They happen in the code itself, or where the evidence says that it runs.
+    """
+    span = question.evidence("runs from here") or question.evidence("the job runs this")
+    forwards = question.recording.forwards
+    rows: list[Call | Forward] = list(question.within(forwards) or (question.within(forwards, span) if span else ()))
+    rows = rows or list(question.at(question.recording.calls))
+    count, on = sum(row.count for row in rows), sum(row.count for row in rows if row.mode is Mode.ON)
+    if on:
+        return confirmed(f"{on} of the {counted(count, 'call')} in it ran with gradients on")
+    if rows:
+        return refuted(f"{counted(count, 'call')} in it, none with gradients on")
+    return undecided(f"{question.ran}; no module was called in it")
+
+
+CLAIMS: dict[str, Claim] = {"GRD108": decorates_in_vain, "GRD109": runs_outside, "GRD110": runs_outside}
 """The claim of each rule."""

@@ -9,6 +9,7 @@ _GRADIENTS = (
     "index out of range",
     "missing a required argument",
     "positional argument",
+    "values to unpack",
     "returned a gradient different than None",
 )
 _STATE = ("has no attribute", "not enough values to unpack", "unsupported operand", "index out of range", "NoneType")

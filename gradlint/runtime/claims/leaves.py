@@ -73,6 +73,18 @@ def stays_frozen(question: Question) -> Answer:
     return undecided(f"{question.ran}; that something was frozen before was not seen")
 
 
+def trains_nothing(question: Question) -> Answer:
+    """GRD225: backward or the optimizer raises for want of anything to train, or all steps are empty."""
+    known = ("does not require grad", "empty parameter list")
+    raised = question.recording.raised
+    if raised is not None and question.hits != 0 and any(words in raised.message for words in known):
+        return confirmed(f"raised `{shown_error(raised)}`")
+    steps = question.recording.steps
+    if question.hits and steps and all(row.empty == row.count for row in steps):
+        return confirmed(f"none of {counted(sum(row.count for row in steps), 'step')} found a gradient")
+    return undecided(f"{question.ran}; what an optimizer is given is not recorded")
+
+
 CLAIMS: dict[str, Claim] = {
     "GRD217": misses_parameters,
     "GRD218": lost_its_gradient,
@@ -80,6 +92,7 @@ CLAIMS: dict[str, Claim] = {
     "GRD220": hides_parameters,
     "GRD222": is_empty,
     "GRD223": follows_training,
+    "GRD225": trains_nothing,
     "GRD226": gradient_is_unused,
     "GRD231": stays_frozen,
 }

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from gradlint.runtime.checks.cause import counted
-from gradlint.runtime.claims.question import Answer, Claim, Question, confirmed, errors_of, refuted, undecided
+from gradlint.runtime.claims.question import (
+    Answer,
+    Claim,
+    Question,
+    confirmed,
+    errors_of,
+    refuted,
+    shown_error,
+    undecided,
+)
 
 FREED = "backward through the graph a second time"
 """Part of what backward raises where what it needs was freed."""
@@ -44,15 +53,20 @@ def in_running_state(question: Question) -> Answer:
 def walked_twice(question: Question) -> Answer:
     """GRD401, GRD404: a backward over a graph that an earlier one has freed."""
     rows = question.within(question.recording.backwards)
+    if question.evidence("kept here for the next call") is not None:
+        rows = list(question.recording.backwards)
     bad = errors_of([row.errors for row in rows], FREED)
     error = next(iter(bad), None) or question.raised(FREED)
+    raised = question.recording.raised
+    if "create_graph" in question.finding.message and raised is not None and FREED in raised.message:
+        error = shown_error(raised)  # in the pass through the gradient that was recorded here
     if error:
         return confirmed(f"backward raised `{error}`")
     other = next(iter(errors_of([row.errors for row in rows], "")), None) or question.raised()
     if other:
         return undecided(f"another error came first: `{other}`")
     count = sum(row.count for row in rows)
-    if count > 1:
+    if count > 1 and question.evidence("retained here") is None:
         return refuted(f"{counted(count, 'backward')} went through")
     return undecided(f"{question.ran}; {counted(count, 'backward')} of torch was called here")
 

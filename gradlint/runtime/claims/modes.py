@@ -112,6 +112,19 @@ def inside_inference_mode(question: Question) -> Answer:
     return undecided(f"{question.ran}; level 2 shows in which mode")
 
 
+def escaped(question: Question) -> Answer:
+    """GRD113: a tensor of inference mode is saved, edited or made a leaf outside of it."""
+    words = ("nference tensor", "InferenceMode")
+    errors = errors_of([row.errors for row in question.at(question.recording.calls)], *words)
+    raised = question.raised("nference tensor") or question.raised("InferenceMode")
+    if raised or errors:
+        return confirmed(f"raised `{raised or errors[0]}`")
+    entered = any(row.to is Mode.INFERENCE for row in question.recording.switches)
+    if question.level and question.hits and not entered:
+        return refuted(f"{question.ran}, and inference mode was never entered")
+    return undecided(f"{question.ran} and raised nothing")
+
+
 def _entered_inference_mode(question: Question) -> int:
     """Return how often the block or the decorated function around the finding entered inference mode."""
     switches = [row for row in question.recording.switches if row.to is Mode.INFERENCE]
@@ -153,6 +166,7 @@ CLAIMS: dict[str, Claim] = {
     "GRD105": left_behind,
     "GRD106": suspended,
     "GRD107": suspended,
+    "GRD113": escaped,
     "GRD114": inside_inference_mode,
 }
 """The claim of each rule."""

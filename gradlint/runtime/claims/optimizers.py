@@ -91,6 +91,8 @@ def added_up(question: Question) -> Answer:
     if question.level < 1:
         return undecided(_NOT_WATCHED)
     backwards = sum(row.count for row in question.within(question.recording.backwards))
+    if question.evidence("taken apart here") is not None and backwards > 1:
+        return confirmed(f"{counted(backwards, 'backward')}, each from the mean of a piece")
     applied = question.evidence("applied here")
     taken = sum(row.count for row in question.at(question.recording.steps, applied)) if applied is not None else 0
     seen = f"{counted(backwards, 'backward')} for {counted(taken, 'step')}"
@@ -111,6 +113,19 @@ def stepped_too_early(question: Question) -> Answer:
     if taken and question.finding.code == "GRD503":
         return refuted(f"{counted(taken, 'step')}, all of which found gradients")
     return undecided(f"{question.ran}; {counted(taken, 'step')} seen here")
+
+
+def steps_on_nothing(question: Question) -> Answer:
+    """GRD507: steps that find no gradient, or a backward pass after which there is none."""
+    here = question.at(question.recording.steps)
+    empty = sum(row.empty for row in here)
+    if empty:
+        return confirmed(f"{empty} of {counted(sum(row.count for row in here), 'step')} found no gradient at all")
+    if question.level < 1:
+        return undecided(_NOT_WATCHED)
+    if question.hits and not question.recording.steps:
+        return confirmed(f"{question.ran}, and no optimizer made a step")
+    return undecided(f"{question.ran}; {counted(len(question.recording.steps), 'place')} made steps")
 
 
 def forgets(question: Question) -> Answer:
@@ -135,6 +150,7 @@ CLAIMS: dict[str, Claim] = {
     "GRD504": clipped_in_vain,
     "GRD505": not_unscaled,
     "GRD506": added_up,
+    "GRD507": steps_on_nothing,
     "GRD508": stepped_too_early,
     "GRD509": forgets,
     "GRD510": kept,

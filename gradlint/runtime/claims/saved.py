@@ -1,4 +1,4 @@
-"""The claim about edits of what was saved for backward (GRD302)."""
+"""The claims about edits of what was saved for backward (GRD302, GRD303, GRD307)."""
 
 from __future__ import annotations
 
@@ -40,5 +40,18 @@ def edits_what_is_saved(question: Question) -> Answer:
     return undecided("it is not known whether this ran")
 
 
-CLAIMS: dict[str, Claim] = {"GRD302": edits_what_is_saved}
-"""The claim of each rule."""
+def edits_unseen(question: Question) -> Answer:
+    """GRD303: an edit that torch does not count of a tensor that a recorded operation saved, before its backward."""
+    step = question.evidence("its parameters are changed here")
+    edits = question.within(question.recording.edits, step)
+    used = [row for row in edits if row.used]
+    if used:
+        return confirmed(
+            *(f"`{row.operation}` edited {counted(row.count, 'tensor')} saved at {row.saved_at}" for row in used),
+            f"and {counted(sum(row.used for row in used), 'backward')} used the edited values",
+        )
+    return undecided(f"{question.ran}; what is written through an array is not recorded")
+
+
+CLAIMS: dict[str, Claim] = {"GRD302": edits_what_is_saved, "GRD303": edits_unseen, "GRD307": edits_what_is_saved}
+"""The claims of these rules."""

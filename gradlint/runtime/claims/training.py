@@ -1,4 +1,4 @@
-"""Claims about what is kept from being trained, or runs in the wrong mode (GRD111 to GRD123)."""
+"""Claims about what is kept from being trained, or runs in the wrong mode (GRD111 to GRD123, GRD612)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ def counts_as_constant(question: Question) -> Answer:
 
 
 def never_learns(question: Question) -> Answer:
-    """GRD112: a forward with gradients off of a module that is meant to be trained."""
-    rows = question.within(question.recording.forwards)
+    """GRD112 and GRD612: a forward with gradients off of a module that is meant to be trained."""
+    loss = question.evidence("the loss goes through it")
+    rows = question.within(question.recording.forwards, loss)
     count, tracked = sum(row.count for row in rows), sum(row.tracked for row in rows)
     if not rows:
         return undecided(f"{question.ran}; no module was seen to be called here")
@@ -99,6 +100,7 @@ def flat(question: Question) -> Answer:
 CLAIMS: dict[str, Claim] = {
     "GRD111": counts_as_constant,
     "GRD112": never_learns,
+    "GRD612": never_learns,
     "GRD115": asked_in_vain,
     "GRD116": flat,
     "GRD117": entered_twice,

@@ -1,4 +1,4 @@
-"""Claims about edits in place that torch refuses where they stand (GRD305, GRD309, GRD310, GRD311)."""
+"""Claims about edits in place that torch refuses where they stand (GRD305, GRD309 to GRD312, GRD314, GRD315)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from gradlint.runtime.claims.saved import CHANGED
 OUT = ("don't support automatic differentiation",)
 EXPANDED = ("refers to a single memory location",)
 SEVERAL = ("returns multiple views",)
+BLIND = ("created in no_grad mode", "created in inference mode")
+HOOKED = ("BackwardHookFunction",)
+VIEW = ("Can't detach views in-place",)
+DETACHED = "has been detached in-place"
 
 
 def _raised(question: Question, words: Sequence[str]) -> str | None:
@@ -43,6 +47,27 @@ def edits_one_of_several(question: Question) -> Answer:
     return confirmed(f"raised `{error}`") if error else undecided(f"{question.ran}; nothing was raised")
 
 
+def edits_blind_view(question: Question) -> Answer:
+    """GRD312: an in-place edit of a view that was made with gradients off."""
+    error = _raised(question, BLIND)
+    return confirmed(f"raised `{error}`") if error else undecided(f"{question.ran}; nothing was raised")
+
+
+def edits_hooked(question: Question) -> Answer:
+    """GRD315: an in-place edit of what a module with a backward hook has returned."""
+    error = _raised(question, HOOKED)
+    return confirmed(f"raised `{error}`") if error else undecided(f"{question.ran}; nothing was raised")
+
+
+def detaches(question: Question) -> Answer:
+    """GRD314: `detach_` of a view, or of what a backward still needs."""
+    error = _raised(question, VIEW)
+    raised = question.recording.raised
+    if error is None and raised is not None and DETACHED in raised.message:
+        error = raised.message.splitlines()[0]
+    return confirmed(f"raised `{error}`") if error else undecided(f"{question.ran}; nothing was raised")
+
+
 def goes_through_changed(question: Question) -> Answer:
     """GRD305: a backward through parameters that a step has changed."""
     rows = question.within(question.recording.backwards)
@@ -59,5 +84,8 @@ CLAIMS: dict[str, Claim] = {
     "GRD309": writes_to_out,
     "GRD310": edits_expanded,
     "GRD311": edits_one_of_several,
+    "GRD312": edits_blind_view,
+    "GRD314": detaches,
+    "GRD315": edits_hooked,
 }
 """The claim of each rule."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import tensor
@@ -32,6 +33,8 @@ ASKED = frozenset(
     new_zeros new_ones new_empty new_full new_tensor nelement""".split()
 )
 """Attributes and methods that tell nothing of a tensor's values."""
+OVERWRITES = frozenset({"copy_", "fill_", "zero_", "set_"})
+"""Methods that leave nothing of the old values."""
 ACTIVATION = re.compile(r"relu|elu|dropout|sigmoid|tanh|silu|swish|mish|threshold|softmax", re.IGNORECASE)
 """Operations whose in-place form is taken for the other one."""
 WEIGHT = re.compile(r"(?:^|_)(?:p|q|v|params?|parameters?|weights?|bias|buffers?|w|b|data|ema\w*|avg\w*)$")
@@ -133,7 +136,7 @@ def reads_values(definitions: Definitions, load: ir.Load) -> bool:
     """Whether something is done with the values of what is read, rather than only with its shape."""
     readers = definitions.readers.get(load.dst, [])
     return any(
-        not (isinstance(reader, ir.Attr) and reader.name in ASKED)
+        not (isinstance(reader, ir.Attr) and reader.name in ASKED | OVERWRITES)
         and not (isinstance(reader, ir.Compare) and reader.op in ("is", "is not"))
         for reader in readers
     )
@@ -158,6 +161,16 @@ class Aliases:
             event.span: event for event in definitions.blocks if isinstance(event, (ir.Call, ir.Augment, ir.SetItem))
         }
 
+    @cached_property
+    def _compared(self) -> set[frozenset[str]]:
+        """The pairs of variables of which the body asks whether they are one: that they may be is meant."""
+        found = set()
+        for event in self.definitions.events(ir.Compare):
+            if event.op in ("is", "is not"):
+                sides = [self.definitions.makers.get(ref) for ref in (event.left, event.right)]
+                found.add(frozenset(side.name for side in sides if isinstance(side, ir.Load)))
+        return found
+
     def of(self, edit: Edit) -> SharedEdit | None:
         """What another name sees of an edit of this body, if it is read afterwards."""
         event = self.events.get(edit.span)
@@ -177,7 +190,8 @@ class Aliases:
             method = self.definitions.makers.get(event.func)
             if isinstance(method, ir.Attr) and method.name in in_place_methods() and is_object(self.value(method)):
                 return method.obj
-            return event.args[0] if event.args else None
+            out = dict(event.keywords).get("out")
+            return out if out is not None else event.args[0] if event.args else None
         return None
 
     def value(self, method: ir.Attr) -> Value:
@@ -204,7 +218,7 @@ class Aliases:
             (other,) = names - {alias.variable}
             found = None
             if link.alias.kind == "same":
-                found = self._same(edit, event, other)
+                found = self._same(edit, event, alias.variable, other)
             elif link.alias.kind != "view" and other == link.alias.variable:
                 found = self._detached(edit, event, link.alias, link.store.name)
             elif link.alias.kind == "detach":
@@ -214,9 +228,10 @@ class Aliases:
                 return found
         return None
 
-    def _same(self, edit: Edit, event: ir.Event, other: str) -> SharedEdit | None:
+    def _same(self, edit: Edit, event: ir.Event, name: str, other: str) -> SharedEdit | None:
         # A weight under two names is updated by hand through one of them.
         own = (is_tensor(edit, event) or is_many_dimensional(self.definitions, event)) and not edit.writes_leaf
+        own = own and frozenset((name, other)) not in self._compared
         read = read_after(self.definitions, event, other) if own else None
         return SharedEdit(edit, "alias", other, read.span) if read is not None else None
 
@@ -241,6 +256,8 @@ class Aliases:
         """``y = F.relu(x, inplace=True)``, and ``x`` is read afterwards."""
         if alias.kind != "same" or not isinstance(event, ir.Call) or not ACTIVATION.search(edit.op):
             return None
+        if not edit.target.atoms & self.run.temps[alias.load.dst]:
+            return None  # what the layers in front of it have computed
         readers = self.definitions.readers.get(event.dst, ())
         if all(
             isinstance(one, ir.Discard) or (isinstance(one, ir.Store) and one.name == alias.variable) for one in readers

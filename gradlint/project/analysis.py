@@ -27,6 +27,7 @@ from gradlint.facts import (
 from gradlint.facts.edits import OutWrite
 from gradlint.facts.leaves import IntegerLeaf
 from gradlint.ir.cfg import Body
+from gradlint.ir.events import Span
 from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.reads import Reads
 from gradlint.project import (
@@ -70,6 +71,7 @@ from gradlint.project.custom_functions import custom_functions
 from gradlint.project.cuts import lost as lost_graphs
 from gradlint.project.data_copies import Copies
 from gradlint.project.datasets import tracked_items
+from gradlint.project.definitions import Definitions
 from gradlint.project.direct_forwards import DirectForwards
 from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
 from gradlint.project.evaluation import Evaluation
@@ -230,16 +232,20 @@ def forwards_with_in_place_layers(program: Program) -> list[Body]:
     return found
 
 
-def backwards(program: Program, run: Run) -> Iterator[Backward]:
+def backwards(program: Program, definitions: Definitions, run: Run) -> Iterator[Backward]:
     """The backward passes; leaves whose gradient somebody reads were made on purpose.
 
-    The gradient of what the pass itself starts from tells nobody anything.
+    The gradient of what the pass itself starts from tells nobody anything. Who allows that there is no way to what
+    gradients are asked of has nothing to say of it where no way is known to be cut.
     """
     called = called_off(program, run.body) if grad_mode.never_records(run.entry) else ()
     flags = run.recorder.all(GradFlag)
     for backward in run.recorder.backwards():
         own = {flag.span for flag in flags if flag.target.atoms & backward.target.atoms}
-        target = replace(backward.target, flagged=backward.target.flagged - (run.flags_read - own))
+        call = definitions.calls.get(backward.span)
+        allowed = call is not None and "allow_unused" in dict(call.keywords) and not backward.target.cut
+        flagged = frozenset[Span]() if allowed else backward.target.flagged - (run.flags_read - own)
+        target = replace(backward.target, flagged=flagged)
         yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 
 
@@ -279,7 +285,7 @@ def facts_of(
     recorder, protocol = run.recorder, Protocol(program, run)
     frozen = StaleGradients(program, evaluation.tracer, run)
     edited = list(edits(program, evaluation.tracer, recording))
-    passes = list(backwards(program, run))
+    passes = list(backwards(program, evaluation.tracer.definitions(body), run))
     running = running_graphs(program, path, evaluation, run)
     yield Facts(
         body=body,

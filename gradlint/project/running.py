@@ -109,7 +109,15 @@ class Running(Mixing):
             return self._made(event, store, fed, event.src) if fed is not None and self._is_parameter(fed) else None
         if node[0] != "attr" or not self._is_state(node) or not self._is_tracked(event.src):
             return None
+        if self._is_new_parameter(event.src):
+            return None
         return self._made(event, store, event.src, event.src)
+
+    def _is_new_parameter(self, ref: ir.Ref) -> bool:
+        """Whether a parameter is made just here: it has no graph, and what holds it is no tensor."""
+        made = self.known.makers.get(ref)
+        atoms = self.tracer.value(self.body, ref)
+        return isinstance(made, ir.Call) and all(isinstance(atom, Obj) and atom.type == PARAMETER for atom in atoms)
 
     def _written(self, event: ir.Call) -> RunningGraph | None:
         """``self.x.mul_(d).add_(value)``; ``average.add_(parameter)`` for what was frozen or detached."""

@@ -184,20 +184,23 @@ def kept_tensors(program: Program, run: Run) -> Iterator[KeptTensors]:
             known = (
                 {atom.value if isinstance(atom, Literal) else None for atom in run.temps[ref]} if ref >= 0 else set()
             )
-            if name == "set_to_none" and known == {False} and not captures(program):
+            if name == "set_to_none" and known == {False} and not needs_tensors(program):
                 yield KeptTensors(event.span, f"{run.labels[event.func]}(set_to_none=False)", event.span)
 
 
-def captures(program: Program) -> bool:
-    """Whether the file captures CUDA graphs, for which gradients have to stay where they are."""
+def needs_tensors(program: Program) -> bool:
+    """Whether gradients have to stay tensors: the file captures CUDA graphs, or adds to gradients by hand."""
     pending = [program.module]
     while pending:
         body = pending.pop()
         pending.extend(body.children)
-        for block in body.graph.blocks:
-            for event in block.events:
-                if isinstance(event, (ir.Attr, ir.Load)) and "graph" in event.name.lower():
-                    return True
+        events = [event for block in body.graph.blocks for event in block.events]
+        gradients = {event.dst for event in events if isinstance(event, ir.Attr) and event.name == "grad"}
+        for event in events:
+            if isinstance(event, (ir.Attr, ir.Load)) and "graph" in event.name.lower():
+                return True
+            if isinstance(event, ir.Augment) and event.target in gradients:
+                return True
     return False
 
 

@@ -117,7 +117,9 @@ def edit_by_module(ip: Interpreter, site: calls.Site, module: Atom, result: Valu
     """Call a module made with ``inplace=True``: it returns its input, edited."""
     target, event = site.args[0], site.event
     name = module.type.rpartition(".")[2] if isinstance(module, Obj) else module.label
-    ip.edit(event, target, ip.operand(event.args[0]), name, [])
+    given = ip.value(event.args[0]) == target
+    # In a sequence it is what the layers in front of it have computed.
+    ip.edit(event, target, ip.operand(event.args[0]) if given else ip.describe(target, "", event.span), name, [])
     row = saved(module.type if isinstance(module, Obj) else "", "t")
     tracked_input = tracked(ip, [target])
     after = calls.edited(ip, event, target, result)

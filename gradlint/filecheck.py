@@ -246,7 +246,7 @@ class _Check:
         """Return what is known of the whole file: what the analysis told, and of the rest what its tree does."""
         from gradlint.linking.completing import completed
         from gradlint.linking.interface import Interface
-        from gradlint.project.sketch import sketch
+        from gradlint.project.linked.sketch import sketch
 
         told = self._interface
         if self._tree is None:
@@ -297,8 +297,8 @@ class _Check:
 
     def _analysis(self, places: Places, view: View) -> Iterator[Draft]:
         from gradlint.project.analysis import analyse
+        from gradlint.project.linked.sketch import place
         from gradlint.project.program import OutOfTime
-        from gradlint.project.sketch import place
         from gradlint.torch_model.contracts import contracts
 
         deadline = time.monotonic() + self._settings.seconds

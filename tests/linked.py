@@ -13,7 +13,7 @@ from gradlint.linking.reads import Reads
 from gradlint.lower.python import lower
 from gradlint.lower.python.outline import outline
 from gradlint.project.analysis import analyse
-from gradlint.project.sketch import sketch
+from gradlint.project.linked.sketch import sketch
 from gradlint.source.positions import Lines
 from gradlint.torch_model.words import Places
 

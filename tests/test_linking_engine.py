@@ -293,7 +293,7 @@ def test_a_file_that_cannot_tell_is_reported_and_its_findings_stand(
     def fail(*_: Any) -> Interface:
         raise KeyError("boom")
 
-    monkeypatch.setattr("gradlint.project.sketch.sketch", fail)
+    monkeypatch.setattr("gradlint.project.linked.sketch.sketch", fail)
     found = check_paths(["other.py", "main.py"], Config(), jobs=1).findings
     assert [(finding.path, finding.code) for finding in found] == [
         ("main.py", "GRD002"),

@@ -13,7 +13,7 @@ import pytest
 from gradlint.domains import grad_mode
 from gradlint.linking.completing import completed
 from gradlint.linking.interface import Anything, Class, Function, Interface, Named, Place, encode
-from gradlint.project.sketch import sketch
+from gradlint.project.linked.sketch import sketch
 from gradlint.source.positions import Lines
 
 

@@ -9,9 +9,9 @@ import pytest
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.lower.python import lower
-from gradlint.project.definitions import Definitions
 from gradlint.project.program import Program
-from gradlint.project.uses import KEPT, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED, Tracer
+from gradlint.project.values.definitions import Definitions
+from gradlint.project.values.uses import KEPT, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED, Tracer
 
 HEAD = "import torch\nimport torch.nn.functional as F\n"
 

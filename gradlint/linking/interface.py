@@ -126,9 +126,9 @@ class Effect(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Graphed(msgspec.Struct, frozen=True, array_like=True):
-    """A forward in the function that records a graph, with what becomes of it (words of `gradlint.project.uses`).
+    """A forward in the function that records a graph, with what becomes of it.
 
-    ``reported``: the file itself has a finding about it.
+    ``uses`` are in words of `gradlint.project.values.uses`. ``reported``: the file itself has a finding about it.
     """
 
     place: Place
@@ -145,8 +145,9 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     """A call in the function of something that is, or may be, code of the project.
 
     ``callee`` is an id, a dotted name, or ``?.name`` for a method ``name`` of something unknown. ``uses`` is what
-    becomes of the result: kinds of `gradlint.project.uses`, and words of `gradlint.project.parts`. ``matters``: the
-    caller trains or evaluates, so that it should be known what the callee does even if that says nothing of gradients.
+    becomes of the result: kinds of `gradlint.project.values.uses`, and words of `gradlint.project.linked.parts`.
+    ``matters``: the caller trains or evaluates, so that it should be known what the callee does even if that says
+    nothing of gradients.
     """
 
     callee: str

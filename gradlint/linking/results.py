@@ -7,7 +7,7 @@ from collections import deque
 from gradlint.linking.call_graph import CallGraph, Edge
 
 RETURNED, YIELDED = "returned", "yielded"
-"""The uses of a result that leave it to the callers of the caller (`gradlint.project.uses`)."""
+"""The uses of a result that leave it to the callers of the caller (`gradlint.project.values.uses`)."""
 HANDED_ON = frozenset((RETURNED, YIELDED))
 
 

@@ -22,7 +22,7 @@ from gradlint.linking.interface import (
 from gradlint.linking.results import HANDED_ON
 
 PASSED = "passed"
-"""The use of something that is given to code out of sight (`gradlint.project.uses`)."""
+"""The use of something that is given to code out of sight (`gradlint.project.values.uses`)."""
 EDIT, TOUCH = "edit", "touch"
 """Kinds of effects; see `gradlint.linking.interface.Effect`."""
 TENSORS = (TENSOR, PARAMETER, GRAD)

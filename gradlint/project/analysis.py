@@ -30,89 +30,83 @@ from gradlint.ir.cfg import Body
 from gradlint.ir.events import Span
 from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.reads import Reads
-from gradlint.project import (
+from gradlint.project import classes, generators, purpose
+from gradlint.project.edits import needed
+from gradlint.project.edits.argument_edits import argument_edits
+from gradlint.project.edits.handed import handing_over
+from gradlint.project.edits.handed_edits import handed_edits
+from gradlint.project.edits.late_backwards import late_backwards
+from gradlint.project.edits.mixed_modes import mixed_modes
+from gradlint.project.edits.recurrences import recurrences
+from gradlint.project.edits.refused_edits import refused_detaches, refused_edits
+from gradlint.project.edits.view_edits import hidden_edits, view_edits
+from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
+from gradlint.project.forwards.evaluation import Evaluation
+from gradlint.project.functions.checkpoint_edits import edited_checkpoints
+from gradlint.project.functions.checkpoints import checkpoints
+from gradlint.project.functions.custom_functions import custom_functions
+from gradlint.project.functions.direct_forwards import DirectForwards
+from gradlint.project.functions.function_calls import function_calls, inner_backwards
+from gradlint.project.functions.handmade import handmade
+from gradlint.project.leaves import freezes
+from gradlint.project.leaves.arrays import arrays
+from gradlint.project.leaves.constants import Constants
+from gradlint.project.leaves.cuts import lost as lost_graphs
+from gradlint.project.leaves.data_copies import Copies
+from gradlint.project.leaves.flags import refused
+from gradlint.project.leaves.frozen_statistics import FrozenStatistics
+from gradlint.project.leaves.hidden import hidden
+from gradlint.project.leaves.index_flags import IndexFlags
+from gradlint.project.leaves.leaf_uses import Leaves
+from gradlint.project.leaves.lost_leaves import lost_leaves
+from gradlint.project.leaves.lost_parameters import lost_parameters
+from gradlint.project.leaves.nan_gradients import NanGradients
+from gradlint.project.leaves.needless_states import States
+from gradlint.project.leaves.replaced_leaves import Replaced
+from gradlint.project.leaves.stale_gradients import StaleGradients
+from gradlint.project.leaves.tying import Tying
+from gradlint.project.lifetime.bootstrapping import attached_targets
+from gradlint.project.lifetime.constant_losses import constant_losses
+from gradlint.project.lifetime.contradictions import contradicting
+from gradlint.project.lifetime.datasets import tracked_items
+from gradlint.project.lifetime.hook_misuses import hook_misuses
+from gradlint.project.lifetime.odd_passes import odd_passes
+from gradlint.project.lifetime.opponents import fed_opponents
+from gradlint.project.lifetime.piling import piled_graphs
+from gradlint.project.lifetime.reversed_stops import reversed_stops
+from gradlint.project.lifetime.rewalked import walked_twice
+from gradlint.project.lifetime.running import running_graphs
+from gradlint.project.lifetime.unused_gradients import unused_gradients
+from gradlint.project.linked import hooks, telling
+from gradlint.project.linked.telling import Locate
+from gradlint.project.modes import (
     autocasting,
-    averaging,
-    classes,
-    clipping,
     decorations,
     eval_mode,
     flat_losses,
-    freezes,
-    generators,
-    hooks,
     inference,
     inference_caches,
     inverted,
     lazy,
     leaks,
-    needed,
-    purpose,
     reentry,
-    scaling,
-    stepping,
-    telling,
     threads,
     tracing,
     uncalled,
     untracked,
     vain,
 )
-from gradlint.project.aliases import shared_edits
-from gradlint.project.argument_edits import argument_edits
-from gradlint.project.arrays import arrays
-from gradlint.project.bootstrapping import attached_targets
-from gradlint.project.checkpoint_edits import edited_checkpoints
-from gradlint.project.checkpoints import checkpoints
-from gradlint.project.constant_losses import constant_losses
-from gradlint.project.constants import Constants
-from gradlint.project.contradictions import contradicting
-from gradlint.project.custom_functions import custom_functions
-from gradlint.project.cuts import lost as lost_graphs
-from gradlint.project.data_copies import Copies
-from gradlint.project.datasets import tracked_items
-from gradlint.project.definitions import Definitions
-from gradlint.project.direct_forwards import DirectForwards
-from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
-from gradlint.project.evaluation import Evaluation
-from gradlint.project.flags import refused
-from gradlint.project.frozen_statistics import FrozenStatistics
-from gradlint.project.function_calls import function_calls, inner_backwards
-from gradlint.project.handed import handing_over
-from gradlint.project.handed_edits import handed_edits
-from gradlint.project.handmade import handmade
-from gradlint.project.hidden import hidden
-from gradlint.project.hook_misuses import hook_misuses
-from gradlint.project.idle_steps import IdleSteps
-from gradlint.project.index_flags import IndexFlags
-from gradlint.project.late_backwards import late_backwards
-from gradlint.project.leaf_uses import Leaves
-from gradlint.project.lost_leaves import lost_leaves
-from gradlint.project.lost_parameters import lost_parameters
-from gradlint.project.mixed_modes import mixed_modes
-from gradlint.project.nan_gradients import NanGradients
-from gradlint.project.needless_states import States
-from gradlint.project.odd_passes import odd_passes
-from gradlint.project.opponents import fed_opponents
-from gradlint.project.owned import Owned
-from gradlint.project.piling import piled_graphs
 from gradlint.project.program import OutOfTime, Program
-from gradlint.project.protocol import Protocol
-from gradlint.project.recurrences import recurrences
-from gradlint.project.refused_edits import refused_detaches, refused_edits
-from gradlint.project.replaced_leaves import Replaced
-from gradlint.project.reversed_stops import reversed_stops
-from gradlint.project.rewalked import walked_twice
-from gradlint.project.running import running_graphs
-from gradlint.project.stale_gradients import StaleGradients
+from gradlint.project.protocol import averaging, clipping, scaling, stepping
+from gradlint.project.protocol.idle_steps import IdleSteps
+from gradlint.project.protocol.owned import Owned
+from gradlint.project.protocol.protocol import Protocol
+from gradlint.project.protocol.uncleared import loops_around_steps, uncleared
+from gradlint.project.protocol.wiped import wiped
 from gradlint.project.summaries import Run
-from gradlint.project.telling import Locate
-from gradlint.project.tying import Tying
-from gradlint.project.uncleared import loops_around_steps, uncleared
-from gradlint.project.unused_gradients import unused_gradients
-from gradlint.project.uses import Tracer
-from gradlint.project.view_edits import hidden_edits, view_edits
-from gradlint.project.wiped import wiped
+from gradlint.project.values.aliases import shared_edits
+from gradlint.project.values.definitions import Definitions
+from gradlint.project.values.uses import Tracer
 from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]

@@ -37,11 +37,13 @@ from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
-from gradlint.project import classes, contracts, demands, parameterless, summaries
+from gradlint.project import classes, contracts, summaries
+from gradlint.project.forwards import parameterless
 from gradlint.project.kinds import Kinds
+from gradlint.project.linked.stubs import Stubs
 from gradlint.project.scopes import Scopes
-from gradlint.project.stubs import Stubs
 from gradlint.project.summaries import Returned, Run
+from gradlint.project.values import demands
 from gradlint.torch_model import module_methods
 from gradlint.torch_model.attributes import known_methods
 from gradlint.torch_model.contracts import contracts as known_contracts

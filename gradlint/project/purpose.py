@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Api, Cls, Context, Fn
 from gradlint.ir import events as ir
 from gradlint.project import classes, contracts
-from gradlint.project.uses import Tracer, class_around
+from gradlint.project.values.uses import Tracer, class_around
 from gradlint.torch_model import grad_contexts, roles
 from gradlint.transfer.calls import MARKS
 

@@ -27,7 +27,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
-from gradlint.project import demands
+from gradlint.project.values import demands
 from gradlint.transfer import calls, contexts, gradients, inference, switching
 from gradlint.transfer.recorder import LocalCall, Recorder, Setter
 

@@ -1,0 +1,79 @@
+"""Which of the operations that saved a tensor a backward can still reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gradlint.facts import Backward
+from gradlint.facts.edits import UnseenEdit
+from gradlint.project.forwards.inference_only import is_chosen_forward
+from gradlint.project.values import demands
+from gradlint.project.values.uses import KEPT, OFF
+from gradlint.torch_model import roles
+
+if TYPE_CHECKING:
+    from gradlint.domains.tensor import Saved
+    from gradlint.domains.values import Atom
+    from gradlint.facts import Happening
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+    from gradlint.project.values.uses import Tracer
+
+
+def needed(
+    program: Program, tracer: Tracer, run: Run, passes: list[Backward], edit: Happening, saved: tuple[Saved, ...]
+) -> tuple[tuple[Saved, ...], bool]:
+    """Those of ``saved`` whose backward may run behind an edit, and whether a backward of the body follows it.
+
+    Where the body goes backward itself, only what that reaches still needs its tensors.
+    """
+    following = [backward for backward in passes if edit.span < backward.span or edit.loops]
+    if passes and saved:
+        reached: set[Atom] = set()
+        for backward in following:
+            reached |= demands.ancestors(run, backward.target.atoms)
+        saved = tuple(one for one in saved if one.result in reached)
+    if saved and not following and (is_inference(run.body) or is_chosen_forward(program, run.body)):
+        saved = ()
+    if saved:
+        kept = (one for one in saved if program.keeps(one.keeper))
+        saved = tuple(one for one in kept if not leads_nowhere(tracer, run.body, one))
+    return saved, bool(following)
+
+
+def unseen_edits(program: Program, tracer: Tracer, run: Run) -> Iterator[UnseenEdit]:
+    """The edits that torch does not count, of what a backward still needs."""
+    passes = run.recorder.all(Backward)
+    for edit in run.recorder.all(UnseenEdit):
+        saved, backwarded = needed(program, tracer, run, passes, edit, edit.saved)
+        if saved:
+            yield replace(edit, saved=saved, backwarded=backwarded)
+
+
+def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
+    """Whether the result of the operation that saved is read, but off the graph by every use: ``f(x).shape``.
+
+    A container of the function itself hides none of the uses. What an operation in place returns is not all that it
+    leaves behind.
+    """
+    definitions = tracer.definitions(body)
+    call = definitions.calls.get(saved.span)
+    if call is None or not definitions.readers.get(call.dst):
+        return False
+    if saved.op.endswith("_") or any(name == "inplace" for name, _ in call.keywords):
+        return False
+    uses = tracer.trace(("ref", body, call.dst)).uses
+    kept = {use for use in uses if use.kind == KEPT and use.holder is not None and use.holder[0] == "def"}
+    return all(use.kind == OFF or use in kept for use in uses) and len(kept) < max(len(uses), 1)
+
+
+def is_inference(body: Body | None) -> bool:
+    """Whether a body, or one around it, says by its name that nobody will go backward from it."""
+    while body is not None:
+        if roles.INFERENCE.search(body.name):
+            return True
+        body = body.parent
+    return False

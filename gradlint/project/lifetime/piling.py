@@ -1,0 +1,184 @@
+"""Stores that pile up graphs which were walked back already: what backward leaves of a graph still grows.
+
+What a value is stored in must not be walked itself: summing up first and going backward later is the other order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode
+from gradlint.domains.values import CONTAINER, Literal, Obj
+from gradlint.facts import Reasons
+from gradlint.facts.lifetime import PiledGraph
+from gradlint.ir import events as ir
+from gradlint.ir.cfg import Body
+from gradlint.project.forwards import outcomes
+from gradlint.project.lifetime.growing import adds_to, overwrites
+from gradlint.project.lifetime.walked import Walked
+from gradlint.project.values.uses import KEPT, WALKED, definer
+
+if TYPE_CHECKING:
+    from gradlint.facts.lifetime import RunningGraph
+    from gradlint.project.forwards.evaluation import Evaluation
+    from gradlint.project.lifetime.walked import Start
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
+    from gradlint.project.values.uses import Node, Use
+
+CLEARING = frozenset({"clear", "pop", "popleft"})
+"""Methods that empty a container."""
+OF_LISTS = frozenset({"append", "appendleft", "extend", "insert"})
+"""Methods of nothing but lists and their like."""
+CHECKS = frozenset({"isinstance", "is_tensor", "hasattr", "type", "callable"})
+"""Functions that ask what a value is."""
+
+
+class Piling:
+    """The stores of one file that pile up walked graphs."""
+
+    def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
+        self.tracer, self.evaluation = evaluation.tracer, evaluation
+        self.walked = Walked(program, path, self.tracer)
+
+    def graphs(self, run: Run) -> Iterator[PiledGraph]:
+        """Yield the stores of a body, in source order, each once."""
+        if run.body.kind in ("class", "genexp", "module") and not run.body.graph.loops:
+            return
+        found: dict[ir.Span, PiledGraph] = {}
+        for start, backward in self.walked.starts(run):
+            for use in self.tracer.trace(start.node).of(KEPT):
+                span = use.event.span
+                if use.body is run.body and span not in found and self._piles_up(run.body, start, use):
+                    reasons: Reasons = ((backward, "backward here"), (span, "what it leaves of the graph is kept here"))
+                    through = use.holder is not None and bool(self.tracer.trace(use.holder).of(WALKED))
+                    found[span] = PiledGraph(span, use.label or "it", start.name, reasons, through)
+        known = {kept.span for kept in self.evaluation.kept_graphs(run.body)}
+        yield from sorted((one for one in found.values() if one.span not in known), key=lambda one: one.span)
+
+    # -- what is kept --------------------------------------------------------------------------------------
+
+    def _piles_up(self, body: Body, start: Start, use: Use) -> bool:
+        known = self.tracer.definitions(body)
+        if not use.sure or use.holder is None or use.event not in known.blocks or start.event is use.event:
+            return False
+        if overwrites(known, use.event):
+            return False
+        if isinstance(use.event, (ir.Augment, ir.Store)) and grad_mode.never_records(
+            self.tracer.modes(body, use.event)
+        ):
+            return False
+        if use.holder[0] == "attr" and not known.loops(use.event):
+            if not self._is_called_often(body) or self._is_emptied(body, use):
+                return False
+        elif use.holder[0] == "param" and not known.loops(use.event):
+            if not self._outlives_calls(body, str(use.holder[2]), use.event):
+                return False
+        elif not outcomes.grows_across(self.tracer, body, start.event, use.loops & start.loops):
+            return False
+        return not self._is_looked_into(body, use) and not self._is_walked(use)
+
+    def _is_called_often(self, body: Body) -> bool:
+        """Whether a method is run again and again: it goes backward once per call."""
+        return body.kind == "function" and not body.name.startswith("__")
+
+    def _outlives_calls(self, body: Body, name: str, event: ir.Event) -> bool:
+        """Whether a variable of somebody else keeps what a function puts there at every call."""
+        if any(parameter.name == name for parameter in body.parameters):
+            return isinstance(event, ir.Call)
+        outer = definer(body, name)
+        if outer is None or outer.kind == "module":
+            return outer is not None and self._is_called_often(body)
+        inner = body
+        while inner.parent is not None and inner.parent is not outer:
+            inner = inner.parent
+        known = self.tracer.definitions(outer)
+        born = [known.loops(store) for store in known.stores.get(name, ())]
+        return any(
+            self._is_stepped(known, load) or any(all(loop not in loops for loops in born) for loop in known.loops(load))
+            for load in known.events(ir.Load)
+            if load.name == inner.name
+        )
+
+    def _is_stepped(self, known: Definitions, load: ir.Load) -> bool:
+        """Whether a function is given to an optimizer, which calls it several times for a step."""
+        for reader in known.readers.get(load.dst, ()):
+            method = known.makers.get(reader.func) if isinstance(reader, ir.Call) else None
+            if isinstance(method, ir.Attr) and method.name == "step" and method.dst != load.dst:
+                return True
+        return False
+
+    def _is_emptied(self, body: Body, use: Use) -> bool:
+        """Whether the body that fills an attribute also assigns or empties it."""
+        assert use.holder is not None
+        name = use.holder[2]
+        for block in body.graph.blocks:
+            for event in block.events:
+                if isinstance(event, ir.SetAttr) and event.name == name and not self._is_its_own(body, event):
+                    return True
+                if isinstance(event, ir.Attr) and event.name in CLEARING:
+                    maker = self.tracer.definitions(body).makers.get(event.obj)
+                    if isinstance(maker, ir.Attr) and maker.name == name:
+                        return True
+        return False
+
+    def _is_its_own(self, body: Body, event: ir.SetAttr) -> bool:
+        known = self.tracer.definitions(body)
+        return isinstance(known.makers.get(event.src), ir.Augment) or adds_to(known, event)
+
+    def _is_walked(self, use: Use) -> bool:
+        """Whether somebody goes backward from all that the store holds; from its last item is something else."""
+        assert use.holder is not None
+        nodes: list[Node] = [use.holder]
+        if isinstance(use.event, ir.Augment):
+            nodes.append(("ref", use.body, use.event.dst))
+        elif isinstance(use.event, ir.Store):
+            nodes.append(("def", use.body, use.event))
+        elif use.holder[0] == "def":
+            assert isinstance(use.holder[2], ir.Store)
+            nodes = [("ref", use.body, ref) for ref in self._read_whole(use.body, use.holder[2])]
+        return any(self.tracer.trace(node).of(WALKED) for node in nodes)
+
+    def _read_whole(self, body: Body, container: ir.Store) -> Iterator[ir.Ref]:
+        """The reads of a container that are not just for its last item."""
+        known = self.tracer.definitions(body)
+        for load in known.loads.get(container, ()):
+            readers = known.readers.get(load.dst, [])
+            if not readers or not all(isinstance(one, ir.Item) and self._is_last(body, one) for one in readers):
+                yield load.dst
+
+    def _is_last(self, body: Body, item: ir.Item) -> bool:
+        return any(isinstance(atom, Literal) and atom.value == -1 for atom in self.tracer.value(body, item.key))
+
+    def _is_looked_into(self, body: Body, use: Use) -> bool:
+        """Whether what keeps the value may turn it into a number: it asks what it is, or it is out of sight."""
+        if not isinstance(use.event, ir.Call):
+            return False
+        inner = [getattr(atom, "body", None) for atom in self.tracer.value(body, use.event.func)]
+        seen = [one for one in inner if isinstance(one, Body)]
+        if seen:
+            return any(asks(one) for one in seen)
+        method = self.tracer.definitions(body).makers.get(use.event.func)
+        if not isinstance(method, ir.Attr) or method.name in OF_LISTS:
+            return False
+        owner = self.tracer.value(body, method.obj)
+        return not owner or not all(isinstance(atom, Obj) and atom.type == CONTAINER for atom in owner)
+
+
+def asks(body: Body) -> bool:
+    """Whether a function asks what it was given."""
+    return any(
+        (isinstance(event, ir.Load) and event.name in CHECKS) or (isinstance(event, ir.Attr) and event.name in CHECKS)
+        for block in body.graph.blocks
+        for event in block.events
+    )
+
+
+def piled_graphs(
+    program: Program, path: str, evaluation: Evaluation, run: Run, running: Collection[RunningGraph]
+) -> list[PiledGraph]:
+    """The stores of one body that pile up graphs which were walked back, but for updates of running state."""
+    known = {update.span for update in running}
+    return [one for one in Piling(program, path, evaluation).graphs(run) if one.span not in known]

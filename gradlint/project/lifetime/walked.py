@@ -1,0 +1,315 @@
+"""What the backward passes of a body walk: their targets, and what these were surely computed from.
+
+A value on the way of a backward pass is on the graph for certain, so nothing has to be known of the module that made
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.values import Api, Fn, Obj, Sym
+from gradlint.facts import Backward
+from gradlint.ir import events as ir
+from gradlint.project import purpose
+from gradlint.project.values import demands
+from gradlint.project.values.definitions import INPUTS
+from gradlint.project.values.lineage import Lineage
+from gradlint.project.values.uses import RETURNED
+from gradlint.torch_model.attributes import tensor_methods, tensor_properties
+
+if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
+    from gradlint.project.values.uses import Node, Tracer
+
+Part: TypeAlias = "int | str | None"
+"""Which part of what a function returns: a place in a tuple, a key of a dict; None for all of it."""
+
+
+class Start(NamedTuple):
+    """A place of a value that a backward pass walks, in the same iteration of ``loops``: ``event`` makes it there."""
+
+    node: Node
+    event: ir.Event
+    name: str
+    loops: frozenset[int]
+
+
+class Walked:
+    """What the backward passes of the bodies of one file walk."""
+
+    def __init__(self, program: Program, path: str, tracer: Tracer) -> None:
+        self.program, self.path, self.tracer = program, path, tracer
+
+    def starts(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+        """What the passes of a body walk, each with the pass: also what functions that it calls hand back."""
+        if purpose.is_test(run.body, self.path):
+            return
+        seen: set[Node] = set()
+        for backward in run.recorder.backwards():
+            if backward.how == "grad" or backward.through or backward.modes.off or backward.target.cut:
+                continue
+            for start in self._of_pass(run, backward):
+                if start.node not in seen:
+                    seen.add(start.node)
+                    yield start, backward.span
+        yield from self._handed_back(run)
+        yield from self._from_closures(run)
+
+    def _of_pass(self, run: Run, backward: Backward) -> Iterator[Start]:
+        loops = frozenset(backward.loops)
+        for atom in backward.target.atoms:
+            if isinstance(atom, Sym) and atom.scope is run.body and "." not in atom.path:
+                yield Start(("param", run.body, atom.path), ir.Event(run.body.span), atom.path, loops)
+        known = self.tracer.definitions(run.body)
+        targets = backward.target.atoms
+        certain = {*targets, *sole_sources(run, targets)}
+        walked = demands.ancestors(run, targets)
+        made = {atom.event: atom for atom in walked if isinstance(atom, Obj) and atom.event in known.blocks}
+        source = start_of(known, backward)
+        # What is nearest to the backward pass comes first: it gives the finding its name.
+        for event, atom in sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets)):
+            ref = getattr(event, "dst", None)
+            if ref is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
+                for part, maker in walked_parts(known, ref, event, source):
+                    yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
+        for ref, event in self._summed(run, backward):
+            yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
+
+    def _called(self, body: Body, event: ir.Event, ref: ir.Ref) -> str:
+        """How the source calls what an event makes: by the variable that it is stored in, or by the call."""
+        readers = self.tracer.definitions(body).readers.get(ref, ())
+        shown = self.tracer.label(body, event.func if isinstance(event, ir.Call) else ref)
+        call = f"{shown}(...)" if isinstance(event, ir.Call) else shown or "it"
+        return next((reader.name for reader in readers if isinstance(reader, ir.Store)), call)
+
+    # -- sums of all that a dict holds ---------------------------------------------------------------------
+
+    def _summed(self, run: Run, backward: Backward) -> Iterator[tuple[ir.Ref, ir.Event]]:
+        """The dicts and lists all of whose items a pass walks: ``sum(losses.values()).backward()``."""
+        known = self.tracer.definitions(run.body)
+        target = start_of(known, backward)
+        for event in Lineage(self.tracer, run).of(target) if target is not None else ():
+            if isinstance(event, ir.Call) and event.args and self._is_sum(run.body, event):
+                ref = self._items_of(known, event.args[0])
+                maker = known.makers.get(ref) if ref is not None else None
+                if ref is not None and isinstance(maker, ir.Call):
+                    yield ref, maker
+
+    def _is_sum(self, body: Body, call: ir.Call) -> bool:
+        callees = self.tracer.value(body, call.func)
+        return bool(callees) and all(isinstance(atom, Api) and atom.name == "builtins.sum" for atom in callees)
+
+    def _items_of(self, known: Definitions, ref: ir.Ref) -> ir.Ref | None:
+        """What is summed up as a whole: a container, its values, or each of them in turn."""
+        for _ in range(6):
+            maker = known.makers.get(ref)
+            if isinstance(maker, ir.Load):
+                only = known.only(maker)
+                if only is None:
+                    return None
+                ref = only.src
+            elif isinstance(maker, ir.MakeFunction) and maker.body.kind == "genexp" and is_each(maker.body):
+                ref = dict(maker.defaults).get(".0", ir.OPAQUE_REF)
+            elif isinstance(maker, ir.Iterate):
+                ref = maker.src
+            elif isinstance(maker, ir.Call) and isinstance(method := known.makers.get(maker.func), ir.Attr):
+                if method.name != "values":
+                    return ref
+                ref = method.obj
+            else:
+                return ref if maker is not None else None
+        return None
+
+    # -- what other functions walk -------------------------------------------------------------------------
+
+    def _handed_back(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+        """What functions of the file return after they went backward from it."""
+        known = self.tracer.definitions(run.body)
+        for local in run.recorder.local_calls():
+            call = known.calls.get(local.span)
+            if call is None or not known.loops(call) or local.fn.body is run.body or local.fn.body.is_generator:
+                continue
+            yield from self._received(run, call, local.fn.body)
+
+    def _from_closures(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+        """What ``optimizer.step(closure)`` returns: the loss of the closure, which went backward from it."""
+        known = self.tracer.definitions(run.body)
+        for call in known.events(ir.Call):
+            method = known.makers.get(call.func)
+            if not isinstance(method, ir.Attr) or method.name != "step" or len(call.args) != 1:
+                continue
+            given = self.tracer.value(run.body, call.args[0])
+            if len(given) == 1 and known.loops(call) and self._is_optimizer(run.body, method.obj):
+                for atom in given:
+                    if isinstance(atom, Fn):
+                        yield from self._received(run, call, atom.body)
+
+    def _is_optimizer(self, body: Body, ref: ir.Ref) -> bool:
+        return any(self.program.is_optimizer(atom) for atom in self.tracer.value(body, ref))
+
+    def _received(self, run: Run, call: ir.Call, callee: Body) -> Iterator[tuple[Start, ir.Span]]:
+        """What a call gets from a function that goes backward from it."""
+        inner = self.program.run(callee, grad_mode.INHERITED)
+        if inner is None or not inner.complete or not inner.recorder.all(Backward):
+            return
+        known = self.tracer.definitions(run.body)
+        loops = frozenset(known.loops(call))
+        for part, backward in self._returned(inner):
+            for ref, event in received(known, call, part):
+                yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
+
+    def _returned(self, callee: Run) -> Iterator[tuple[Part, ir.Span]]:
+        """In which part of what it returns a function hands back what it walked."""
+        known = self.tracer.definitions(callee.body)
+        found: dict[Part, ir.Span] = {}
+        for backward in callee.recorder.backwards():
+            if backward.how == "grad" or backward.through:
+                continue
+            for start in self._of_pass(callee, backward):
+                trace = self.tracer.trace(start.node)
+                for use in trace.of(RETURNED):
+                    if not use.sure or use.body is not callee.body or not isinstance(use.event, ir.Return):
+                        continue
+                    maker = built(known, use.event.src)
+                    for part, item in parts_of(known, maker):
+                        if trace.nodes.get(("ref", callee.body, item)):
+                            found.setdefault(part, backward.span)
+                    if not isinstance(maker, ir.Build):
+                        found.setdefault(None, backward.span)
+        yield from found.items()
+
+
+def sole_sources(run: Run, targets: frozenset[Atom]) -> Iterator[Atom]:
+    """What targets of a pass were computed from, and nothing else that may be on the graph: so it is on it for sure."""
+    pending, seen = list(targets), set(targets)
+    while pending:
+        origins = run.origins.get(pending.pop(), set())
+        others = [atom for atom in origins if not is_off(run, atom)]
+        if len(others) == 1 and others[0] not in seen:
+            seen.add(others[0])
+            pending.append(others[0])
+            yield others[0]
+
+
+def is_off(run: Run, atom: Atom) -> bool:
+    """Whether something is off the graph for certain."""
+    return not run.plain.get(atom, tensor.ANY) & ~(tensor.PLAIN | tensor.CUT)
+
+
+def start_of(known: Definitions, backward: Backward) -> ir.Ref | None:
+    """The temporary that a pass starts from."""
+    call = known.calls.get(backward.span)
+    method = known.makers.get(call.func) if call is not None else None
+    if call is None:
+        return None
+    if backward.how != "backward":
+        return call.args[0] if call.args else None
+    return method.obj if isinstance(method, ir.Attr) else None
+
+
+def is_each(body: Body) -> bool:
+    """Whether a generator expression hands out each item as it is, or a part of it: ``loss for loss in losses``."""
+    makes = (ir.Call, ir.Binary, ir.Unary, ir.Assume, ir.Attr)
+    return not any(isinstance(event, makes) for block in body.graph.blocks for event in block.events)
+
+
+def walked_parts(
+    known: Definitions, ref: ir.Ref, event: ir.Event, source: ir.Ref | None
+) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """What of a value a pass walks: all of it, or the parts that it starts from where others are read as well."""
+    named: dict[object, list[tuple[ir.Ref, ir.Event]]] = {}
+    for held in holding(known, ref):
+        for reader in known.readers.get(held, ()):
+            name = named_part(known, reader, held)
+            if name is not None:
+                named.setdefault(name, []).append((reader.dst, reader))  # type: ignore[attr-defined]
+    behind = computed_from(known, source) if named and source is not None else set()
+    walked = [reads for reads in named.values() if any(reader in behind for _, reader in reads)]
+    if source is None or len(walked) == len(named):
+        yield ref, event
+    else:
+        for reads in walked:
+            yield from reads
+
+
+def named_part(known: Definitions, reader: ir.Event, held: ir.Ref) -> object:
+    """By which key or attribute an event takes a part of ``held``; None if it does not."""
+    if isinstance(reader, ir.Item) and reader.obj == held:
+        key = known.makers.get(reader.key)
+        return (key.value,) if isinstance(key, ir.Const) else None
+    if not isinstance(reader, ir.Attr) or reader.name in tensor_properties() or reader.name in tensor_methods():
+        return None
+    is_method = any(isinstance(one, ir.Call) and one.func == reader.dst for one in known.readers.get(reader.dst, ()))
+    return None if is_method else reader.name
+
+
+def computed_from(known: Definitions, ref: ir.Ref) -> set[ir.Event]:
+    """All events that a temporary may be computed from."""
+    pending, found = [known.makers.get(ref)], set[ir.Event]()
+    while pending:
+        event = pending.pop()
+        if event is None or event in found:
+            continue
+        found.add(event)
+        if isinstance(event, ir.Load):
+            pending += [known.makers.get(store.src) for store in known.seen.get(event, ()) if store is not None]
+        elif type(event) in INPUTS:
+            pending += [known.makers.get(one) for one in INPUTS[type(event)](event) if one is not None]
+    return found
+
+
+def nearness(event: ir.Event, target: bool) -> tuple[int, ...]:
+    """How near an event is to the backward pass that walks what it makes: the less the nearer."""
+    return (not target, *(-number for number in event.span))
+
+
+def built(known: Definitions, ref: ir.Ref | None) -> ir.Event | None:
+    """What makes a value, looked for behind the variable that it stands in."""
+    maker = known.makers.get(ref) if ref is not None else None
+    if isinstance(maker, ir.Load) and (only := known.only(maker)) is not None:
+        behind = known.makers.get(only.src)
+        return behind if isinstance(behind, ir.Build) and behind.kind == "dict" else maker
+    return maker
+
+
+def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part, ir.Ref]]:
+    """The parts of a tuple or of a dict that is written out."""
+    if not isinstance(maker, ir.Build) or maker.starred:
+        return
+    if maker.kind == "tuple":
+        yield from enumerate(maker.items)
+    elif maker.kind == "dict":
+        for key, item in zip(maker.keys, maker.items, strict=False):
+            name = known.makers.get(key) if key is not None else None
+            if isinstance(name, ir.Const) and isinstance(name.value, str):
+                yield name.value, item
+
+
+def received(known: Definitions, call: ir.Call, part: Part) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """The temporaries that get a part of what a call returns, or all of it."""
+    if part is None:
+        yield call.dst, call
+        return
+    for ref in holding(known, call.dst):
+        for reader in known.readers.get(ref, ()):
+            if isinstance(part, int) and isinstance(reader, ir.Unpack) and reader.index == part:
+                yield reader.dst, reader
+            elif isinstance(reader, ir.Item) and reader.obj == ref:
+                key = known.makers.get(reader.key)
+                if isinstance(key, ir.Const) and key.value == part and type(key.value) is type(part):
+                    yield reader.dst, reader
+
+
+def holding(known: Definitions, ref: ir.Ref) -> Iterator[ir.Ref]:
+    """A temporary, and the reads of variables that surely hold it."""
+    yield ref
+    for reader in known.readers.get(ref, ()):
+        if isinstance(reader, ir.Store):
+            yield from (load.dst for load in known.loads.get(reader, ()) if known.only(load) is reader)

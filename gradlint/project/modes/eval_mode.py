@@ -1,0 +1,192 @@
+"""Modules in the wrong mode: in train mode where they are evaluated, in eval mode where they are trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
+from gradlint.domains.values import INSTANCE, Atom, Obj, Value, ordered
+from gradlint.facts import Forward, ModuleMode
+from gradlint.facts.modes import NoisyInference, StuckInEval
+from gradlint.ir import events as ir
+from gradlint.project import purpose
+from gradlint.project.protocol import ownership
+from gradlint.torch_model import mode_dependent_modules, modules
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
+    from gradlint.project.forwards.evaluation import Evaluation
+    from gradlint.project.program import Program
+    from gradlint.project.protocol.protocol import Op, Protocol
+    from gradlint.project.summaries import Run
+
+ON_PURPOSE = re.compile(
+    r"(?:^|_)mc(?:_|$)|monte|dropout|uncertain|bayes|stochast|calibrat|recalib|update_bn|bn_|_bn|adapt", re.IGNORECASE
+)
+"""Names of code that runs a module in train mode without training it."""
+SMOOTH = frozenset(
+    {"GRU", "LSTM", "RNN", "MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerDecoder"}
+)
+"""Modules that depend on the mode only with a dropout, which is an option of theirs."""
+
+
+def layer_of(program: Program, module: Atom) -> str:
+    """A layer inside of a module that computes something else in train mode; empty if none is known."""
+    parts = [module, *ordered(frozenset(ownership.parts(program, module)))]
+    for part in parts:
+        name = part.type.rpartition(".")[2] if isinstance(part, Obj) and part.type.startswith("torch.nn.") else ""
+        if name in mode_dependent_modules() and name not in SMOOTH:
+            return name
+    return ""
+
+
+def is_indifferent(program: Program, module: Atom) -> bool:
+    """Whether all of a module is known, and computes the same in both modes."""
+    if not isinstance(module, Obj) or layer_of(program, module):
+        return False
+    cls = module.cls if module.type == INSTANCE else None
+    if cls is not None and (asks_for_mode(cls.body.children) or not program.attributes.get(cls)):
+        return False
+    parts = [part for part in (module, *ownership.parts(program, module)) if program.is_module(part)]
+    return all(
+        isinstance(part, Obj) and (part.type == INSTANCE or part.type.rpartition(".")[2] in modules()) for part in parts
+    )
+
+
+def asks_for_mode(bodies: list[Body]) -> bool:
+    """Whether code of a class asks in which mode it is, or calls a dropout."""
+    pending = list(bodies)
+    while pending:
+        body = pending.pop()
+        pending.extend(body.children)
+        for block in body.graph.blocks:
+            for event in block.events:
+                if isinstance(event, ir.Attr) and (event.name == "training" or "dropout" in event.name):
+                    return True
+    return False
+
+
+# -- in train mode -----------------------------------------------------------------------------------------
+
+
+def noisy(program: Program, run: Run, evaluation: Evaluation) -> Iterator[NoisyInference]:
+    """Yield the forwards of an evaluation without gradients whose module is in train mode, one per module."""
+    body, seen = run.body, set[Value]()
+    if ON_PURPOSE.search(body.qualname):
+        return
+    for forward in run.recorder.all(Forward):
+        if not forward.modes.off or forward.module.atoms in seen or len(forward.module.atoms) != 1 or forward.through:
+            continue
+        (module,) = forward.module.atoms
+        layer = layer_of(program, module)
+        if not layer or not is_training(program, forward, module):
+            continue
+        if purpose.evaluates(body) or over_test_data(evaluation, run, forward):
+            seen.add(forward.module.atoms)
+            since = trained(run, forward)
+            name = forward.module.name
+            yield NoisyInference(forward.span, f"{name}(...)", name, layer, (*forward.modes.because(), *since))
+
+
+def is_training(program: Program, forward: Forward, module: Atom) -> bool:
+    """Whether a module is in train mode for certain: put there, or fresh and never put anywhere else."""
+    if forward.marks & (EVAL | TRAIN | UNTOUCHED):
+        return forward.marks & (EVAL | TRAIN | UNTOUCHED) == TRAIN
+    if not isinstance(module, Obj) or module.type != INSTANCE:
+        return False
+    switches = (mode for run in program.runs.values() if run is not None for mode in run.recorder.all(ModuleMode))
+    return not any(mode.marks & EVAL for mode in switches)
+
+
+def over_test_data(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
+    """Whether the loop around a forward runs over data for evaluation."""
+    call = evaluation.tracer.definitions(run.body).calls.get(forward.span)
+    return call is not None and bool(purpose.data_of(evaluation.tracer, run.body, call))
+
+
+def trained(run: Run, forward: Forward) -> tuple[tuple[Span, str], ...]:
+    """Where the module was put in train mode."""
+    modes = [
+        mode.span
+        for mode in run.recorder.all(ModuleMode)
+        if mode.marks == TRAIN and mode.span < forward.span and mode.module.atoms & forward.module.atoms
+    ]
+    return ((modes[-1], "train mode since here"),) if modes else ()
+
+
+# -- in eval mode ------------------------------------------------------------------------------------------
+
+
+def stuck(protocol: Protocol) -> Iterator[StuckInEval]:
+    """Yield the switches to eval mode in a training loop that nothing in the loop undoes."""
+    if not protocol.is_training:
+        return
+    run, found = protocol.run, dict[Value, StuckInEval]()
+    switches = run.recorder.all(ModuleMode)
+    for mode in switches:
+        if mode.marks != EVAL or not mode.loops or mode.modes.inference or mode.module.atoms in found:
+            continue
+        for loop in mode.loops:
+            if any(other.marks & (TRAIN | UNTOUCHED) and loop in other.loops for other in switches):
+                break
+            backward = trained_in(protocol, mode, loop)
+            if backward is not None and not may_train(protocol, loop):
+                call, name = written(run, mode)
+                because = ((backward.what.span, f"`{name}` is trained here, in eval mode from the second time on"),)
+                found[mode.module.atoms] = StuckInEval(mode.span, call, name, because)
+                break
+    yield from sorted(found.values(), key=lambda fact: fact.span)
+
+
+def written(run: Run, mode: ModuleMode) -> tuple[str, str]:
+    """How the source writes the call that switches, and what it calls the module."""
+    for block in run.body.graph.blocks:
+        for event in block.events:
+            if isinstance(event, ir.Call) and event.span == mode.span and event.func >= 0:
+                label = run.labels[event.func]
+                if mode.how == "eval":
+                    return f"{label}()", label.rpartition(".")[0]
+                given = (ref for ref in event.args if run.temps[ref] & mode.module.atoms)
+                return f"{label}(...)", next((run.labels[ref] for ref in given), "") or mode.module.name
+    return f"{mode.how}(...)", mode.module.name
+
+
+def trained_in(protocol: Protocol, mode: ModuleMode, loop: int) -> Op | None:
+    """The backward pass in front of a switch to eval mode that trains the module again in the next iteration."""
+    program = protocol.program
+    if all(is_indifferent(program, atom) for atom in mode.module.atoms) or not goes_on(protocol, mode.block, loop):
+        return None
+    for backward in protocol.backwards:
+        if loop not in backward.what.loops or backward.what.span >= mode.span:
+            continue
+        if protocol.modules(backward) & mode.module.atoms and any(loop in step.what.loops for step in protocol.steps):
+            return backward
+    return None
+
+
+def goes_on(protocol: Protocol, block: int, loop: int) -> bool:
+    """Whether a path leads from a block to the next iteration of a loop."""
+    head, region = protocol.start(loop), protocol.region(loop)
+    pending, seen = [block], {block}
+    while pending:
+        for successor in protocol.graph.blocks[pending.pop()].successors:
+            if successor == head:
+                return True
+            if successor in region and successor not in seen:
+                seen.add(successor)
+                pending.append(successor)
+    return False
+
+
+def may_train(protocol: Protocol, loop: int) -> bool:
+    """Whether something in a loop may put modules in train mode, by its name."""
+    labels = protocol.run.labels
+    return any(
+        isinstance(event, ir.Call) and event.func >= 0 and "train" in labels[event.func].rpartition(".")[2].lower()
+        for block in protocol.graph.blocks
+        if loop in block.loops
+        for event in block.events
+    )

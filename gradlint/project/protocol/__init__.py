@@ -1,0 +1,1 @@
+"""Backward, step and clear: the order of what trains, and optimizers, scalers and clipping in it."""

@@ -1,0 +1,189 @@
+"""What each event does with a value that is on its way (see `gradlint.project.values.uses`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from gradlint.ir import events as ir
+from gradlint.project.lifetime.growing import adds_to, begins
+from gradlint.project.values import call_uses, uses
+from gradlint.torch_model.attributes import tensor_properties
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.project.values.uses import Walk
+
+
+def ignore(walk: Walk, body: Body, event: ir.Event, ref: ir.Ref) -> None:
+    """An event that does nothing with the value."""
+
+
+def result(walk: Walk, body: Body, event: Any, ref: ir.Ref) -> None:
+    """The result stands on the graph as the value does."""
+    walk.to(body, event.dst)
+
+
+def computed(walk: Walk, body: Body, event: Any, ref: ir.Ref) -> None:
+    """An operator makes something new."""
+    walk.compute(body, event, event.dst)
+
+
+def compared(walk: Walk, body: Body, event: ir.Compare, ref: ir.Ref) -> None:
+    """A comparison gives a bool tensor, off the graph."""
+    if event.op not in ("is", "is not", "in", "not in"):
+        walk.use(uses.OFF, body, event, f"`{event.op}`")
+
+
+def unary(walk: Walk, body: Body, event: ir.Unary, ref: ir.Ref) -> None:
+    """An arithmetic operator keeps the graph."""
+    if event.op != "not":
+        walk.compute(body, event, event.dst)
+
+
+def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
+    """A variable gets the value; one that is computed from itself in a loop holds the graphs of all iterations."""
+    if event.name in body.global_names or event.name in body.nonlocal_names:
+        walk.use(uses.STORED, body, event, event.name)
+    node: uses.Node = ("def", body, event)
+    walk.reach(node, sure=walk.sure)
+    known = walk.tracer.definitions(body)
+    loops = known.loops(event)
+    if not loops or event not in known.loads:
+        return
+    for load in known.loads[event]:
+        others = [store for store in known.seen[load] if store is not None and store is not event]
+        # What the first iteration alone assigns takes nothing away.
+        around = [known.loops(store)[:-1] if begins(known, store) else known.loops(store) for store in others]
+        if (
+            not around
+            or not uses.is_update(known, event, event.name)
+            or isinstance(known.makers.get(event.src), ir.Augment)
+        ):
+            continue
+        if node in walk.tracer.trace(("ref", body, load.dst)).nodes:
+            outlived = frozenset(loop for loop in loops if all(loop not in born for born in around))
+            walk.use(uses.KEPT, body, event, event.name, loops=outlived, holder=node)
+            return
+
+
+def attribute(walk: Walk, body: Body, event: ir.Attr, ref: ir.Ref) -> None:
+    """A part of the value, or one of its methods."""
+    if event.name == "data":
+        walk.use(uses.OFF, body, event, "`.data`")
+    elif event.name not in tensor_properties() or event.name in ("T", "mT", "H", "real", "imag"):
+        walk.to(body, event.dst)
+
+
+def item(walk: Walk, body: Body, event: ir.Item, ref: ir.Ref) -> None:
+    """A part of the value; as an index the value is only looked at."""
+    if event.obj == ref:
+        walk.to(body, event.dst)
+
+
+def build(walk: Walk, body: Body, event: ir.Build, ref: ir.Ref) -> None:
+    """The value becomes part of a container; a comprehension collects one of each iteration."""
+    if event.kind in ("string", "slice") or ref not in event.items:
+        return
+    walk.to(body, event.dst)
+    known = walk.tracer.definitions(body)
+    maker = known.makers.get(ref)
+    comprehended = set(known.loops(maker)) - set(known.loops(event)) if maker is not None else set()
+    if comprehended:
+        stores = [reader.name for reader in known.readers.get(event.dst, ()) if isinstance(reader, ir.Store)]
+        walk.use(uses.KEPT, body, event, stores[0] if stores else f"the {event.kind}", loops=frozenset(comprehended))
+
+
+def augmented(walk: Walk, body: Body, event: ir.Augment, ref: ir.Ref) -> None:
+    """The value is changed, or added to something."""
+    walk.to(body, event.dst)
+    if event.value == ref and event.op in ("+", "-"):
+        walk.hold(body, event.target, event, walk.tracer.label(body, event.target))
+
+
+def made_function(walk: Walk, body: Body, event: ir.MakeFunction, ref: ir.Ref) -> None:
+    """The value is the default of a parameter."""
+    for name, default in event.defaults:
+        if default == ref:
+            walk.reach(("param", event.body, name), sure=walk.sure)
+
+
+def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: ir.Ref) -> None:
+    """The value is stored in an attribute."""
+    if event.src != ref or isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
+        return
+    if event.name == "data":
+        walk.use(uses.OFF, body, event, "`.data`")
+        return
+    owner = uses.owner_of(walk.tracer, body, event.obj)
+    node: uses.Node | None = ("attr", owner, event.name) if owner is not None else None
+    if node is not None:
+        walk.reach(node, sure=walk.sure)
+    label = f"{walk.tracer.label(body, event.obj)}.{event.name}"
+    walk.use(uses.STORED, body, event, label, holder=node)
+    known = walk.tracer.definitions(body)
+    if node is not None and adds_to(known, event):
+        walk.use(uses.KEPT, body, event, label, loops=frozenset(known.loops(event)), holder=node)
+
+
+def set_item(walk: Walk, body: Body, event: ir.SetItem, ref: ir.Ref) -> None:
+    """The value is stored in a container, or written into a tensor."""
+    if event.src == ref and not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
+        walk.hold(body, event.obj, event, f"{walk.tracer.label(body, event.obj)}[...]")
+
+
+def opaque(walk: Walk, body: Body, event: ir.Opaque, ref: ir.Ref) -> None:
+    """Syntax that is not modelled gets the value."""
+    walk.use(uses.PASSED, body, event, "")
+    walk.to(body, event.dst, sure=False)
+
+
+def handed_out(walk: Walk, body: Body, event: ir.Yield, ref: ir.Ref) -> None:
+    """A generator hands the value out; a generator expression does so to whoever runs over it."""
+    if body.kind != "genexp" or body.parent is None:
+        walk.use(uses.YIELDED, body, event)
+        return
+    maker = walk.tracer.maker_of(body)
+    if maker is not None:
+        walk.to(body.parent, maker.dst)
+
+
+def returned(walk: Walk, body: Body, event: ir.Return, ref: ir.Ref) -> None:
+    """The body ends with the value."""
+    walk.use(uses.RETURNED, body, event)
+
+
+def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
+    """The value is called, given to a call, or a method of it is called."""
+    call_uses.called(walk, body, event, ref)
+
+
+def unpacked(walk: Walk, body: Body, event: ir.Unpack, ref: ir.Ref) -> None:
+    """Of several things that a call returns, the first is what it is for; the others may be anything."""
+    first = event.index in (0, None) or not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Call)
+    walk.to(body, event.dst, sure=first)
+
+
+EVENTS: dict[type[ir.Event], Callable[[Any, Any, Any, Any], None]] = {
+    ir.Copy: result,
+    ir.Store: stored,
+    ir.Attr: attribute,
+    ir.Item: item,
+    ir.Unary: unary,
+    ir.Binary: computed,
+    ir.Compare: compared,
+    ir.Build: build,
+    ir.Unpack: unpacked,
+    ir.Augment: augmented,
+    ir.Call: called,
+    ir.MakeFunction: made_function,
+    ir.SetAttr: set_attribute,
+    ir.SetItem: set_item,
+    ir.Opaque: opaque,
+    ir.Iterate: result,
+    ir.Next: result,
+    ir.Enter: result,
+    ir.Yield: handed_out,
+    ir.Await: result,
+    ir.Return: returned,
+}

@@ -140,10 +140,17 @@ def test_fixes_silence_their_findings_and_no_other_appears(path: Path) -> None:
         assert [each for each in words(changed) - words(text) if "a later statement" not in each[1]] == []
 
 
+BEYOND_EDITS = {"GRD601/lent": "what another library holds of an output is kept by no other call"}
+"""Scenarios of which no finding can be mended by an edit."""
+
+
 def test_many_findings_have_a_fix() -> None:
     found: Counter[str] = Counter()
     fixed: Counter[str] = Counter()
     for path in SCENARIOS:
+        if name(path) in BEYOND_EDITS:
+            assert not any(finding.fixes for finding in linted(path.read_text(encoding="utf-8")))
+            continue
         for finding in linted(path.read_text(encoding="utf-8")):
             found[finding.code] += 1
             fixed[finding.code] += bool(finding.fixes)

@@ -99,7 +99,7 @@ def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[
         edit.called
         or (edit.alias and not of_view)
         or edit.target.leaf
-        or not edit.target.computed
+        or not (edit.target.computed or of_view)
         or not edit.modes.records
     ):
         raise NoFix("others have to see the edit")

@@ -22,10 +22,13 @@ def listed(source: Source, fact: Exhausted) -> tuple[Edit, ...]:
 
 
 def updated(source: Source, fact: Rebound) -> tuple[Edit, ...]:
-    """Write ``with torch.no_grad(): w -= lr * w.grad`` for ``w = w - lr * w.grad``, and clear the gradient behind."""
-    if fact.optimizer:
-        raise NoFix("which operation in place does the same is not known")
+    """Write ``with torch.no_grad(): w -= lr * w.grad`` for ``w = w - lr * w.grad``, and clear the gradient behind.
+
+    What an optimizer has is copied into: ``x.copy_(x.clamp(0, 1))``.
+    """
     place = source.place(fact.span)
+    if fact.optimizer:
+        return _copied(source, fact, place)
     node = place.node
     if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.value, ast.BinOp):
         raise NoFix("it is no plain update")
@@ -42,6 +45,19 @@ def updated(source: Source, fact: Rebound) -> tuple[Edit, ...]:
     if _clears(place, fact.name):
         return edits
     return (*edits, blocks.appended(source, node, f"{fact.name}.grad = None"))
+
+
+def _copied(source: Source, fact: Rebound, place: Place) -> tuple[Edit, ...]:
+    """Copy the new values into the leaf, with gradients off."""
+    node = place.node
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], ast.Name):
+        raise NoFix("it is no plain assignment")
+    regions = [around for around in place.around if isinstance(around, ast.With)]
+    guarded = any("no_grad" in ast.unparse(item.context_expr) for region in regions for item in region.items)
+    if regions and not guarded:
+        raise NoFix("what is around it may have turned gradients off")
+    written = source.replace(span_of(node), f"{fact.name}.copy_({source.of(node.value)})")
+    return (written,) if guarded else (*modes.under_no_grad(source, fact.span), written)
 
 
 def _clears(place: Place, name: str) -> bool:

@@ -246,7 +246,7 @@ class Interpreter:
         """A new object made by ``event`` that stands at ``graph``; ``owner`` is the module that returned it."""
         obj = self.world.obj(event, kind, owner=owner)
         off = None
-        if graph & (tensor.OFF | tensor.OFF_CALL):
+        if graph & (tensor.OFF | tensor.OFF_CALL) or self.state.modes == grad_mode.INFERENCE:
             off = self.state.since.get(grad_mode.OFF) or self.state.since.get(grad_mode.INFERENCE)
         self.state.places[obj] = Place(graph, made=event.span, off=off, via=via)
         self.state.contents.pop(obj, None)

@@ -113,7 +113,7 @@ def unrolled(w, steps):
 
 The fix writes `with torch.no_grad(): w -= ...` and clears the gradient behind it. What else holds the old tensor sees
 the update as well: it is unsafe and never applied unasked. There is none for anything but `w = w - ...` and
-`w = w + ...`, and none for a tensor that an optimizer has.
+`w = w + ...`. Into a tensor that an optimizer has the new values are copied: `x.copy_(x.clamp(0, 1))`.
 
 ## Runtime check
 

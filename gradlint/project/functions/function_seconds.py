@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import RESULT, TENSOR, Api, Literal, Obj, Sym
@@ -116,23 +117,20 @@ def is_intermediate(forward: Method, backward: Method, ref: ir.Ref) -> bool:
 
 def is_derived(forward: Method, backward: Method, ref: ir.Ref) -> bool:
     """Whether a temporary is computed from an input that gets a gradient by operations that have a derivative."""
-    pending, seen = [ref], set[ir.Event]()
-    while pending and len(seen) < LONGEST:
-        event = forward.maker(pending.pop())
-        if event is None or event in seen:
-            continue
-        seen.add(event)
-        if isinstance(event, ir.Load) and any(reaches(forward, backward, atom) for atom in forward.value(event.dst)):
-            return True
-        if isinstance(event, ir.Call):
-            made = [atom for atom in forward.value(event.dst) if isinstance(atom, Obj)]
-            method = forward.maker(event.func)
-            if made and all(is_smooth(forward, atom) for atom in made):
-                pending.extend(event.args)
-                pending.extend([method.obj] if isinstance(method, ir.Attr) else [])
-        elif not isinstance(event, ir.Attr):
-            pending.extend(operands(forward, event))
-    return False
+
+    def further(event: ir.Event) -> list[ir.Ref]:
+        if not isinstance(event, ir.Call):
+            return [] if isinstance(event, ir.Attr) else operands(forward, event)
+        made = [atom for atom in forward.value(event.dst) if isinstance(atom, Obj)]
+        method = forward.maker(event.func)
+        if not made or not all(is_smooth(forward, atom) for atom in made):
+            return []
+        return [*event.args, method.obj] if isinstance(method, ir.Attr) else list(event.args)
+
+    return any(
+        isinstance(event, ir.Load) and any(reaches(forward, backward, atom) for atom in forward.value(event.dst))
+        for event in islice(forward.definitions.behind(ref, further), LONGEST)
+    )
 
 
 def reaches(forward: Method, backward: Method, atom: object) -> bool:
@@ -240,18 +238,13 @@ def operands(backward: Method, event: ir.Event) -> list[ir.Ref]:
 
 def matters(known: Class, backward: Method, ref: ir.Ref) -> bool:
     """Whether a temporary is the incoming gradient, or an input or output of the function that was saved."""
-    pending, seen = [ref], set[ir.Event]()
-    while pending and len(seen) < LONGEST:
-        event = backward.maker(pending.pop())
-        if event is None or event in seen:
-            continue
-        seen.add(event)
+    events = backward.definitions.behind(ref, lambda event: operands(backward, event))
+    for event in islice(events, LONGEST):
         if isinstance(event, ir.Load) and backward.parameter_of(event.dst) is not None:
             return True
         position = saved_position(backward, event)
         if position is not None:
             return depends(known, backward, position)
-        pending.extend(operands(backward, event))
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -77,6 +78,16 @@ class Definitions:
     def events(self, kind: type[E]) -> list[E]:
         """All events of one kind, block after block."""
         return self._by_kind.get(kind, [])  # type: ignore[return-value]
+
+    def behind(self, ref: ir.Ref, further: Callable[[ir.Event], Iterable[ir.Ref]]) -> Iterator[ir.Event]:
+        """What made a temporary, and what made those that ``further`` names of each event: nearest first, each once."""
+        pending, found = deque([ref]), set[ir.Event]()
+        while pending:
+            event = self.makers.get(pending.popleft())
+            if event is not None and event not in found:
+                found.add(event)
+                yield event
+                pending.extend(further(event))
 
     @property
     def seen(self) -> dict[ir.Load, frozenset[Definition]]:

@@ -6,7 +6,7 @@ come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
@@ -42,31 +42,17 @@ class Lineage:
 
     def of(self, ref: ir.Ref) -> dict[ir.Event, None]:
         """The events whose results ``ref`` is surely computed from, on the graph all the way, nearest first."""
-        found: dict[ir.Event, None] = {}
-        pending = [ref]
-        while pending:
-            event = self.known.makers.get(pending.pop(0))
-            if event is None or event in found:
-                continue
-            found[event] = None
-            pending.extend(self.operands(event))
-        return found
+        return dict.fromkeys(self.known.behind(ref, self.operands))
 
     def possible(self, ref: ir.Ref) -> dict[ir.Event, None]:
         """The events that ``ref`` may be computed from on the graph, through every assignment that is seen."""
-        found: dict[ir.Event, None] = {}
-        pending = [ref]
-        while pending:
-            event = self.known.makers.get(pending.pop(0))
-            if event is None or event in found:
-                continue
-            found[event] = None
-            if isinstance(event, ir.Load):
-                stores = self.known.seen.get(event, frozenset())
-                pending.extend(store.src for store in stores if store is not None)
-            else:
-                pending.extend(self.operands(event))
-        return found
+
+        def further(event: ir.Event) -> Iterable[ir.Ref]:
+            if not isinstance(event, ir.Load):
+                return self.operands(event)
+            return [store.src for store in self.known.seen.get(event, ()) if store is not None]
+
+        return dict.fromkeys(self.known.behind(ref, further))
 
     def operands(self, event: ir.Event) -> list[ir.Ref]:
         """The temporaries that the result of an event hangs on the graph with."""

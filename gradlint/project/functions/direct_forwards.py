@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gradlint.domains.values import INSTANCE, Atom, Cls, Obj, Sym
@@ -11,6 +12,9 @@ from gradlint.project import classes, purpose
 from gradlint.project.kinds import MODULE_ANNOTATION
 from gradlint.project.values.reading import Reading
 from gradlint.project.values.uses import class_around
+
+CALLED_OTHERWISE = re.compile(r"GPyTorch|\w*GP\b")
+"""Annotations of models of GPyTorch: to call one is to condition it on data, and its ``forward`` is the prior."""
 
 
 class DirectForwards(Reading):
@@ -31,9 +35,18 @@ class DirectForwards(Reading):
         receivers = self.value(method.obj)
         if not receivers or any(isinstance(one, Cls) or not self.program.is_module(one) for one in receivers):
             return None
+        if any(map(self._is_called_otherwise, receivers)):
+            return None
         sure = all(isinstance(one, Obj) and is_module(one) for one in receivers)
         known = sure or (all(self._is_known(one) for one in receivers) and not self._is_hook())
         return DirectForward(call.span, self.label(method.obj), method.span, sure, known)
+
+    def _is_called_otherwise(self, atom: Atom) -> bool:
+        """Whether to call a module is something else than to run its hooks and its ``forward``."""
+        if isinstance(atom, Sym):
+            return bool(atom.annotation and CALLED_OTHERWISE.search(atom.annotation))
+        cls = atom.cls if isinstance(atom, Obj) else None
+        return cls is not None and classes.own_function(self.program, cls, "__call__") is not None
 
     def _is_known(self, atom: Atom) -> bool:
         """Whether more than its name tells that something is a module: an annotation, or what is done with it."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import CONTAINER, ITERATOR, PARAMETER, Atom, Obj, Sym, Tuple, Value
+from gradlint.domains.values import CONTAINER, ITERATOR, PARAMETER, RESULT, Atom, Obj, Sym, Tuple, Value
 from gradlint.facts import Backward, Forward, GradFlag, Step
 from gradlint.facts.freezing import NothingLeft
 from gradlint.ir import events as ir
@@ -123,7 +123,8 @@ class FrozenTraining(Freezing):
             if event is None or backward.how == "grad" or backward.target.flagged or not behind:
                 continue
             if (backward.target.graph & tensor.ATTACHED and not self.run.demanded) or any(
-                self._may_be_tracked(atom) for atom in reached
+                self._may_be_tracked(atom)
+                for atom in reached - frozenset().union(*(one.result.atoms for one in behind))
             ):
                 continue
             freezing = [self._freezing(atom, event, event) for one in behind for atom in one.module.atoms]
@@ -147,7 +148,9 @@ class FrozenTraining(Freezing):
         place = self.run.places.get(atom)
         if isinstance(atom, Obj) and atom.type == PARAMETER:
             return not any(self.covers(freeze, atom.owner or atom) for freeze in self.whole)
-        return place is not None and bool(place.graph & tensor.LEAF)
+        # Of what a call out of sight has returned nothing is known.
+        unknown = tensor.ANY if isinstance(atom, Obj) and atom.type == RESULT else 0
+        return place is not None and bool(place.graph & (tensor.LEAF | unknown))
 
 
 def is_of_argument(run: Run, flag: GradFlag) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 
 from gradlint.domains import grad_mode
+from gradlint.domains.values import PARAMETER, Obj
 from gradlint.facts import (
     AttributeWrite,
     Backward,
@@ -106,7 +107,6 @@ from gradlint.project.protocol.wiped import wiped
 from gradlint.project.summaries import Run
 from gradlint.project.values.aliases import shared_edits
 from gradlint.project.values.definitions import Definitions
-from gradlint.project.values.uses import Tracer
 from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
@@ -243,11 +243,11 @@ def backwards(program: Program, definitions: Definitions, run: Run) -> Iterator[
         yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 
 
-def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
+def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
     """The in-place edits; where the body goes backward itself, only what that reaches still needs its tensors.
 
-    Of ``t[key] += x``, which edits a part and stores it again, and of ``w.mul_(a).add_(b)``, one says it all if a leaf
-    is written.
+    Parameters of a module that some code of the file freezes may be frozen here. Of ``t[key] += x``, which edits a part
+    and stores it again, and of ``w.mul_(a).add_(b)``, one says it all if a leaf is written.
     """
     passes = run.recorder.all(Backward)
     leaves: set[tuple[int, int]] = set()
@@ -255,10 +255,13 @@ def edits(program: Program, tracer: Tracer, run: Run) -> Iterator[Edit]:
         start = edit.span[:2]
         if start in leaves:
             continue
-        if edit.writes_leaf:
+        owners = [atom.owner for atom in edit.target.atoms if isinstance(atom, Obj) and atom.type == PARAMETER]
+        frozen = bool(owners) and all(owner and evaluation.frozen.covers(frozenset((owner,))) for owner in owners)
+        writes_leaf = edit.writes_leaf and not frozen
+        if writes_leaf:
             leaves.add(start)
-        saved, backwarded = needed.needed(program, tracer, run, passes, edit, edit.saved)
-        yield replace(edit, saved=saved, backwarded=backwarded)
+        saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, edit.saved)
+        yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf)
 
 
 def facts_of(
@@ -278,7 +281,7 @@ def facts_of(
     leaves, owned = Leaves(program, evaluation.tracer, run), Owned(program, evaluation.tracer, run)
     recorder, protocol = run.recorder, Protocol(program, run)
     frozen = StaleGradients(program, evaluation.tracer, run)
-    edited = list(edits(program, evaluation.tracer, recording))
+    edited = list(edits(program, evaluation, recording))
     passes = list(backwards(program, evaluation.tracer.definitions(body), run))
     running = running_graphs(program, path, evaluation, run)
     yield Facts(

@@ -277,6 +277,8 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         return detached(ip, site, receiver)
     if name == "detach_":
         unseen.detached(ip, site.event, receiver, ip.operand(receiver_ref(ip, site)))
+        if isinstance(receiver, Obj) and receiver.type == PARAMETER:
+            attributes.flag(ip, site.event, whole, False, "method", receiver_ref(ip, site))
         place = ip.state.place(receiver)
         ip.state.places[receiver] = place._replace(graph=tensor.CUT)
         return whole

@@ -28,6 +28,7 @@ from gradlint.project.values import demands
 from gradlint.torch_model import modules, trainable_modules
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.program import Program
@@ -60,7 +61,7 @@ def untrained(program: Program, run: Run, evaluation: Evaluation) -> Iterator[Un
             or inside_of_forward(program, run, forward)
             or made_to_learn(program, run, forward)
         )
-        if why and not runs_tracked(program, forward):
+        if why and not runs_tracked(program, run.body, forward):
             since = next(
                 (span for mode, span in sorted(forward.modes.since.items()) if forward.modes.bits & mode), None
             )
@@ -186,14 +187,17 @@ def loads(cls: object, names: frozenset[str] = LOADS | {"requires_grad_", "requi
     return False
 
 
-def runs_tracked(program: Program, forward: Forward) -> bool:
-    """Whether the same module runs with gradients on anywhere in the file."""
+def runs_tracked(program: Program, own: Body, forward: Forward) -> bool:
+    """Whether the same module runs with gradients on in the body ``own``, or in any function of the file.
+
+    What a script calls once, to try a module or to trace it, trains nothing.
+    """
     for (body, entry), run in list(program.runs.items()):
         if run is None or grad_mode.never_records(entry):
             continue
         for other in run.recorder.all(Forward):
             same = other.span == forward.span and other.modes.bits == forward.modes.bits
-            tracked = not same and not is_off(program, run, other) and body.kind != "module"
+            tracked = not same and not is_off(program, run, other) and (body.kind != "module" or body is own)
             if tracked and other.module.atoms & forward.module.atoms:
                 return True
     return False

@@ -138,7 +138,8 @@ class Backward(Happening):
     """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
 
     ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
-    function of this file that runs it, if it is not here, and ``origin`` the place there.
+    function of this file that runs it, if it is not here, and ``origin`` the place there. ``deliberate``: it is handed
+    the gradient of what it starts from, or allows that nothing leads to what is asked for.
     """
 
     target: Operand
@@ -147,6 +148,7 @@ class Backward(Happening):
     inputs: bool = False
     through: str = ""
     origin: Span | None = None
+    deliberate: bool = False
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""

@@ -106,7 +106,6 @@ from gradlint.project.protocol.uncleared import loops_around_steps, uncleared
 from gradlint.project.protocol.wiped import wiped
 from gradlint.project.summaries import Run
 from gradlint.project.values.aliases import shared_edits
-from gradlint.project.values.definitions import Definitions
 from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
@@ -226,19 +225,17 @@ def forwards_with_in_place_layers(program: Program) -> list[Body]:
     return found
 
 
-def backwards(program: Program, definitions: Definitions, run: Run) -> Iterator[Backward]:
+def backwards(program: Program, run: Run) -> Iterator[Backward]:
     """The backward passes; leaves whose gradient somebody reads were made on purpose.
 
-    The gradient of what the pass itself starts from tells nobody anything. Who allows that there is no way to what
-    gradients are asked of has nothing to say of it where no way is known to be cut.
+    The gradient of what the pass itself starts from tells nobody anything.
     """
     called = called_off(program, run.body) if grad_mode.never_records(run.entry) else ()
     flags = run.recorder.all(GradFlag)
     for backward in run.recorder.backwards():
         own = {flag.span for flag in flags if flag.target.atoms & backward.target.atoms}
-        call = definitions.calls.get(backward.span)
-        allowed = call is not None and "allow_unused" in dict(call.keywords) and not backward.target.cut
-        flagged = frozenset[Span]() if allowed else backward.target.flagged - (run.flags_read - own)
+        meant = backward.deliberate and not (backward.how == "grad" and backward.target.cut)
+        flagged = frozenset[Span]() if meant else backward.target.flagged - (run.flags_read - own)
         target = replace(backward.target, flagged=flagged)
         yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 
@@ -282,7 +279,7 @@ def facts_of(
     recorder, protocol = run.recorder, Protocol(program, run)
     frozen = StaleGradients(program, evaluation.tracer, run)
     edited = list(edits(program, evaluation, recording))
-    passes = list(backwards(program, evaluation.tracer.definitions(body), run))
+    passes = list(backwards(program, run))
     running = running_graphs(program, path, evaluation, run)
     yield Facts(
         body=body,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -31,8 +32,11 @@ def written(ip: Interpreter, event: ir.Call) -> str:
 
 def backward(ip: Interpreter, event: ir.Call, target: ir.Ref, how: str) -> None:
     """A backward pass from ``target``: gradients fill up, saved tensors are freed."""
-    inputs = any(name == "inputs" for name, _ in event.keywords)
-    note_backward(ip, Backward(event.span, *ip.where(), ip.operand(target), how, written(ip, event), inputs))
+    names = {name for name, _ in event.keywords}
+    handed = len(event.args) > (target in event.args) or not names.isdisjoint(("gradient", "grad_tensors"))
+    deliberate = "allow_unused" in names if how == "grad" else handed
+    happening = Backward(event.span, *ip.where(), ip.operand(target), how, written(ip, event), "inputs" in names)
+    note_backward(ip, replace(happening, deliberate=deliberate))
 
 
 def note_backward(ip: Interpreter, happening: Backward) -> None:

@@ -14,7 +14,6 @@ from gradlint.domains.values import (
     SCALAR,
     TENSOR,
     TOP,
-    Atom,
     Obj,
     Sym,
     Value,
@@ -59,17 +58,12 @@ def store(ip: Interpreter, e: ir.Store) -> None:
     if e.annotation and value & TOP:
         value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
     misuse.stored(ip, e)
-    if roles.is_module(e.name):
-        ip.program.seen_as_module.update(atom for atom in value if is_loaded(ip, atom))
+    if roles.is_module(e.name) and e.src >= 0 and ip.labels[e.src] == "torch.load(...)":
+        # A whole object that was saved, rather than a part of one.
+        ip.program.seen_as_module.update(atom for atom in value if isinstance(atom, Obj) and atom.type == RESULT)
     value = ip.program.bound(e.name, value)
     ip.state.env[e.name] = value
     ip.program.stored(ip.body, e.name, value)
-
-
-def is_loaded(ip: Interpreter, atom: Atom) -> bool:
-    """Whether something is a whole object that was saved, rather than a part of one."""
-    event = atom.event if isinstance(atom, Obj) and atom.type == RESULT else None
-    return isinstance(event, ir.Call) and event.func >= 0 and ip.labels[event.func] == "torch.load"
 
 
 def import_(ip: Interpreter, e: ir.Import) -> None:

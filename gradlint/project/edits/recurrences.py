@@ -50,7 +50,7 @@ def recurrences(
 
 def is_made_before(definitions: Definitions, run: Run, buffer: ir.Load, edit: Edit) -> bool:
     """Whether a variable holds a fresh tensor that was made outside of the loop."""
-    stores = [store for store in definitions.seen.get(buffer, ()) if store is not None]
+    stores = definitions.assigning(buffer)
     for store in stores:
         call = definitions.makers.get(store.src)
         label = run.labels[call.func] if isinstance(call, ir.Call) and call.func >= 0 else ""

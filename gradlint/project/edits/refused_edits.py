@@ -84,7 +84,7 @@ def blind_view(tracer: Tracer, definitions: Definitions, run: Run, ref: ir.Ref) 
 
 def stored(definitions: Definitions, load: ir.Load) -> ir.Store | None:
     """The one assignment that a read may see; behind a ``with`` block it may seem not to have run."""
-    stores = [store for store in definitions.seen.get(load, ()) if store is not None]
+    stores = definitions.assigning(load)
     return stores[0] if len(stores) == 1 else None
 
 

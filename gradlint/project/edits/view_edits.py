@@ -74,8 +74,7 @@ def made_by(definitions: Definitions, run: Run, ref: ir.Ref) -> Made | None:
             return None
         event = definitions.makers.get(ref := pending.pop(0))
         if isinstance(event, ir.Load):
-            stores = [store for store in definitions.seen.get(event, ()) if store is not None]
-            pending += [store.src for store in sorted(stores, key=lambda store: store.span)]
+            pending += [store.src for store in definitions.assigning(event)]
         elif isinstance(event, (ir.Unpack, ir.Item, ir.Next)):
             source = event.src if isinstance(event, ir.Unpack) else None
             source = event.obj if isinstance(event, ir.Item) else source

@@ -219,8 +219,7 @@ def cut_at(backward: Method, event: ir.Event) -> cutting.Cut | None:
 def operands(backward: Method, event: ir.Event) -> list[ir.Ref]:
     """The temporaries whose values go into the result of an event."""
     if isinstance(event, ir.Load):
-        stores = backward.definitions.seen.get(event, frozenset())
-        return [store.src for store in stores if store is not None]
+        return [store.src for store in backward.definitions.assigning(event)]
     if isinstance(event, ir.Binary):
         return [event.left, event.right] if event.op in OPERATORS else []
     if isinstance(event, ir.Augment):

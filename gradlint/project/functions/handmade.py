@@ -86,7 +86,7 @@ def returned(definitions: Definitions) -> set[ir.Ref]:
         found.add(ref)
         event = definitions.makers.get(ref)
         if isinstance(event, ir.Load):
-            pending.extend(store.src for store in definitions.seen.get(event, ()) if store is not None)
+            pending.extend(store.src for store in definitions.assigning(event))
         elif isinstance(event, ir.Build):
             pending.extend(event.items)
         elif isinstance(event, ir.Unpack):

@@ -59,7 +59,7 @@ def behind(definitions: Definitions, ref: ir.Ref, *, lent: bool) -> Iterator[tup
         yield ref, lent
         event = definitions.makers.get(ref)
         if isinstance(event, ir.Load):
-            pending.extend((store.src, lent) for store in definitions.seen.get(event, ()) if store is not None)
+            pending.extend((store.src, lent) for store in definitions.assigning(event))
         elif isinstance(event, ir.Call):
             function = definitions.makers.get(event.func)
             name = function.name if isinstance(function, (ir.Attr, ir.Load)) else ""

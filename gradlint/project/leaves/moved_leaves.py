@@ -88,8 +88,7 @@ def _flag(tracer: Tracer, body: Body, ref: ir.Ref, depth: int) -> ir.Span | None
     """Where ``requires_grad`` was set on what ``ref`` reads, here or in the function that it comes from."""
     known = tracer.definitions(body)
     load = known.makers.get(ref)
-    stores = known.seen.get(load, frozenset()) if isinstance(load, ir.Load) else frozenset()
-    for store in sorted((one for one in stores if one is not None), key=lambda one: one.span):
+    for store in known.assigning(load) if isinstance(load, ir.Load) else ():
         held = Variable(body, store)
         spans = [span for span in _marks(tracer, held) if isinstance(load, ir.Load) and span < load.span]
         if spans:
@@ -146,6 +145,5 @@ def _returned(tracer: Tracer, held: Variable) -> Iterator[Variable]:
         if index is not None:
             whole = isinstance(made, ir.Build) and made.kind == "tuple" and not made.starred and index < len(made.items)
             made = inner.makers.get(made.items[index]) if whole and isinstance(made, ir.Build) else None
-        for store in inner.seen.get(made, ()) if isinstance(made, ir.Load) else ():
-            if store is not None:
-                yield Variable(callee.body, store)
+        for store in inner.assigning(made) if isinstance(made, ir.Load) else ():
+            yield Variable(callee.body, store)

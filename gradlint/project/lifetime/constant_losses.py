@@ -68,7 +68,7 @@ class Constants(Reading):
 
     def _branches(self, load: ir.Load) -> Iterator[tuple[ir.Event, str]]:
         """A branch that assigns a constant, where others assign what was computed."""
-        stores = [store for store in self.known.seen.get(load, ()) if store is not None]
+        stores = self.known.assigning(load)
         constants = [store for store in stores if is_constant(self.tracer, self.known, self.body, store.src)]
         others = [store for store in stores if store not in constants]
         if not others or len(stores) != len(self.known.seen.get(load, ())):

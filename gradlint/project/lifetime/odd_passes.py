@@ -128,8 +128,8 @@ class OddPasses:
     def _is_parallel(self, func: ir.Ref) -> bool:
         """Whether a module was wrapped, on some path, so that it runs on several devices."""
         load = self.known.makers.get(func)
-        for store in self.known.seen.get(load, ()) if isinstance(load, ir.Load) else ():
-            maker = self.known.makers.get(store.src) if store is not None else None
+        for store in self.known.assigning(load) if isinstance(load, ir.Load) else ():
+            maker = self.known.makers.get(store.src)
             if isinstance(maker, ir.Call) and any(self._is_api(maker, name) for name in PARALLEL):
                 return True
         return False

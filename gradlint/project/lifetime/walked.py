@@ -259,7 +259,7 @@ def computed_from(known: Definitions, ref: ir.Ref) -> set[ir.Event]:
             continue
         found.add(event)
         if isinstance(event, ir.Load):
-            pending += [known.makers.get(store.src) for store in known.seen.get(event, ()) if store is not None]
+            pending += [known.makers.get(store.src) for store in known.assigning(event)]
         elif type(event) in INPUTS:
             pending += [known.makers.get(one) for one in INPUTS[type(event)](event) if one is not None]
     return found

@@ -101,7 +101,7 @@ class Owned(Reading):
         """Whether an optimizer is given those parameters only that required grad at the time."""
         maker = self.maker(ref)
         if isinstance(maker, ir.Load):
-            stores = [store for store in self.known.seen[maker] if store is not None]
+            stores = self.known.assigning(maker)
             return len(stores) == 1 and self._is_filtered(stores[0].src)
         if maker is None:
             return False
@@ -146,7 +146,7 @@ class Owned(Reading):
         """What an optimizer is given that is no leaf that requires grad: ``.data``, copies off the graph."""
         maker = self.maker(ref)
         if isinstance(maker, ir.Load):
-            stores = [store for store in self.known.seen[maker] if store is not None]
+            stores = self.known.assigning(maker)
             return self._untracked(stores[0].src) if len(stores) == 1 else ""
         if isinstance(maker, ir.Call) and self.is_api(maker.func, LISTS) and maker.args:
             return self._untracked(maker.args[0])

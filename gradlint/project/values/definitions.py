@@ -112,6 +112,11 @@ class Definitions:
         seen = self.seen.get(load, frozenset())
         return next(iter(seen)) if len(seen) == 1 else None
 
+    def assigning(self, load: ir.Load) -> list[ir.Store]:
+        """The assignments that may have given a read its value, in source order, whether or not the entry may too."""
+        stores = (store for store in self.seen.get(load, ()) if store is not None)
+        return sorted(stores, key=lambda store: store.span)
+
     def entering(self, name: str) -> list[ir.Load]:
         """The reads that may see what ``name`` was when the body was entered."""
         return self.entry_loads.get(name, []) if name in self._loaded else []

@@ -52,7 +52,7 @@ def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
     if not loops or event not in known.loads:
         return
     for load in known.loads[event]:
-        others = [store for store in known.seen[load] if store is not None and store is not event]
+        others = [store for store in known.assigning(load) if store is not event]
         # What the first iteration alone assigns takes nothing away.
         around = [known.loops(store)[:-1] if begins(known, store) else known.loops(store) for store in others]
         if (

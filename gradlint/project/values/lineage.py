@@ -50,7 +50,7 @@ class Lineage:
         def further(event: ir.Event) -> Iterable[ir.Ref]:
             if not isinstance(event, ir.Load):
                 return self.operands(event)
-            return [store.src for store in self.known.seen.get(event, ()) if store is not None]
+            return [store.src for store in self.known.assigning(event)]
 
         return dict.fromkeys(self.known.behind(ref, further))
 

@@ -267,7 +267,7 @@ class Walk:
 
     def _hold_in_variable(self, body: Body, load: ir.Load, event: ir.Event, label: str) -> None:
         known = self.tracer.definitions(body)
-        stores = [store for store in known.seen[load] if store is not None]
+        stores = known.assigning(load)
         for store in stores:
             self.reach(("def", body, store), sure=self.sure)
             maker = known.makers.get(store.src)

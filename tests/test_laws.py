@@ -26,7 +26,7 @@ from gradlint.project import program, reveal
 from gradlint.torch_model import grad_contexts
 from gradlint.transfer import switching
 
-settings.register_profile("laws", deadline=None, max_examples=150, derandomize=True)
+settings.register_profile("laws", max_examples=150, derandomize=True)
 settings.load_profile("laws")
 
 T = TypeVar("T")

@@ -252,13 +252,17 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
         start = edit.span[:2]
         if start in leaves:
             continue
-        owners = [atom.owner for atom in edit.target.atoms if isinstance(atom, Obj) and atom.type == PARAMETER]
-        frozen = bool(owners) and all(owner and evaluation.frozen.covers(frozenset((owner,))) for owner in owners)
-        writes_leaf = edit.writes_leaf and not frozen
+        writes_leaf = edit.writes_leaf and not is_of_frozen(evaluation, edit)
         if writes_leaf:
             leaves.add(start)
         saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, edit.saved)
         yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf)
+
+
+def is_of_frozen(evaluation: Evaluation, edit: Edit) -> bool:
+    """Whether the parameters that are edited belong to modules that some code of the file freezes."""
+    owners = [atom.owner for atom in edit.target.atoms if isinstance(atom, Obj) and atom.type == PARAMETER]
+    return bool(owners) and all(owner and evaluation.frozen.covers(frozenset((owner,))) for owner in owners)
 
 
 def facts_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -35,8 +34,8 @@ def backward(ip: Interpreter, event: ir.Call, target: ir.Ref, how: str) -> None:
     names = {name for name, _ in event.keywords}
     handed = len(event.args) > (target in event.args) or not names.isdisjoint(("gradient", "grad_tensors"))
     deliberate = "allow_unused" in names if how == "grad" else handed
-    happening = Backward(event.span, *ip.where(), ip.operand(target), how, written(ip, event), "inputs" in names)
-    note_backward(ip, replace(happening, deliberate=deliberate))
+    where, inputs = (event.span, *ip.where()), "inputs" in names
+    note_backward(ip, Backward(*where, ip.operand(target), how, written(ip, event), inputs, deliberate=deliberate))
 
 
 def note_backward(ip: Interpreter, happening: Backward) -> None:

@@ -252,17 +252,13 @@ def named_part(known: Definitions, reader: ir.Event, held: ir.Ref) -> object:
 
 def computed_from(known: Definitions, ref: ir.Ref) -> set[ir.Event]:
     """All events that a temporary may be computed from."""
-    pending, found = [known.makers.get(ref)], set[ir.Event]()
-    while pending:
-        event = pending.pop()
-        if event is None or event in found:
-            continue
-        found.add(event)
+
+    def further(event: ir.Event) -> list[ir.Ref]:
         if isinstance(event, ir.Load):
-            pending += [known.makers.get(store.src) for store in known.assigning(event)]
-        elif type(event) in INPUTS:
-            pending += [known.makers.get(one) for one in INPUTS[type(event)](event) if one is not None]
-    return found
+            return [store.src for store in known.assigning(event)]
+        return [one for one in INPUTS[type(event)](event) if one is not None] if type(event) in INPUTS else []
+
+    return set(known.behind(ref, further))
 
 
 def nearness(event: ir.Event, target: bool) -> tuple[int, ...]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from interfaces import at, cls, file, function
 from linked import told_and_read
 
 from gradlint.linking.completing import completed
 from gradlint.linking.interface import (
     Caller,
-    Class,
     Effect,
     Function,
     Given,
-    Interface,
     Made,
-    Named,
     Parameter,
-    Place,
     View,
 )
 from gradlint.linking.link import Link
@@ -27,7 +24,7 @@ from gradlint.testing.projects import lint_project
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "linking"
 PROJECTS = sorted(path for path in FIXTURES.iterdir() if path.is_dir())
-HERE = Place(1, 1, 1, 2)
+HERE = at(1)
 MAIN = """\
 import torch
 from lib import f, g, Net
@@ -43,9 +40,9 @@ def build():
         return net
 """
 F = Function("f", HERE, (Parameter("model", "plain"),), solved=True, returns=((Made("tensor", 1),),))
-G = Function("g", HERE, (), solved=True)
+G = function("g")
 STEPS = Effect("step", HERE, 1, (Given("model"),), 1)
-NET = Class("Net", HERE, ((Named("torch.nn.Module"),),), methods={"forward": "Net.forward"})
+NET = cls("Net", "torch.nn.Module", methods="forward")
 FORWARD = Function("Net.forward", HERE, (Parameter("self", "plain"),), solved=True)
 BEFORE = View(
     aliases={"lib.f": "lib.py:f", "lib.g": "lib.py:g", "lib.Net": "lib.py:Net"},
@@ -75,8 +72,8 @@ def test_what_is_called_is_looked_at_in_full(reads: Reads) -> None:
 
 
 def test_what_is_only_named_is_known_by_its_head(reads: Reads) -> None:
-    assert not is_news(BEFORE, with_functions(g=Function("g", HERE, (), solved=True, effects=(STEPS,))), reads)
-    assert is_news(BEFORE, with_functions(g=Function("g", HERE, (), solved=True, is_generator=True)), reads)
+    assert not is_news(BEFORE, with_functions(g=function("g", effects=(STEPS,))), reads)
+    assert is_news(BEFORE, with_functions(g=function("g", is_generator=True)), reads)
 
 
 def test_nothing_is_known_of_what_no_code_names(reads: Reads) -> None:
@@ -107,14 +104,14 @@ def test_looking_again_at_everything_finds_the_same(root: Path, monkeypatch: pyt
 
 
 def test_what_was_asked_about_once_is_wanted_still() -> None:
-    before = Interface("main.py", wants=frozenset({"lib.Net"}))
-    assert completed(Interface("main.py", wants=frozenset({"lib.f"})), before).wants == {"lib.f", "lib.Net"}
+    before = file("main.py", wants="lib.Net")
+    assert completed(file("main.py", wants="lib.f"), before).wants == {"lib.f", "lib.Net"}
 
 
 def test_a_file_is_not_told_what_it_does_not_look_at() -> None:
     link = Link()
-    link.tell(Interface("lib.py", functions={"f": Function("f", HERE, (), solved=True, effects=(STEPS,))}))
-    link.tell(Interface("main.py", wants=frozenset({"lib.f"})), frozenset({("aliases", "lib.g")}))
+    link.tell(file("lib.py", function("f", effects=(STEPS,))))
+    link.tell(file("main.py", wants="lib.f"), frozenset({("aliases", "lib.g")}))
     assert link.views() == {}
-    link.tell(Interface("main.py", wants=frozenset({"lib.f"})), frozenset({("aliases", "lib.f")}))
+    link.tell(file("main.py", wants="lib.f"), frozenset({("aliases", "lib.f")}))
     assert link.views() == {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 from gradlint.facts import Facts, Happening, Modes, Operand
@@ -53,18 +52,18 @@ def _facts(facts: Facts) -> str:
 
 
 def _happenings(facts: Facts) -> Iterator[tuple[str, Happening]]:
-    for each in fields(facts):
-        value = getattr(facts, each.name)
+    for name in facts.__struct_fields__:
+        value = getattr(facts, name)
         if isinstance(value, list):
             yield from ((type(item).__name__, item) for item in value if isinstance(item, Happening))
 
 
 def _details(happening: Happening) -> Iterator[str]:
-    for each in fields(happening):
-        value = getattr(happening, each.name)
+    for name in happening.__struct_fields__:
+        value = getattr(happening, name)
         if isinstance(value, Modes):
             yield "modes=" + "|".join(value.names)
         elif isinstance(value, Operand):
-            yield f"{each.name}={value.name or '...'}"
+            yield f"{name}={value.name or '...'}"
         elif isinstance(value, str | bool) and value:
-            yield f"{each.name}={value}"
+            yield f"{name}={value}"

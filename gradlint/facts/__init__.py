@@ -7,8 +7,10 @@ explain them. A rule reads these lists, compares, and words the finding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gradlint.domains import tensor
 from gradlint.facts.base import Elsewhere, Happening, Modes, Operand, Reasons
@@ -133,8 +135,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Backward(Happening):
+class Backward(Happening, frozen=True):
     """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
 
     ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
@@ -157,8 +158,7 @@ class Backward(Happening):
         return replace(self, target=target, modes=Modes(self.modes.bits | other.modes.bits, self.modes.since))
 
 
-@dataclass(frozen=True, slots=True)
-class Forward(Happening):
+class Forward(Happening, frozen=True):
     """A module is called. ``marks`` are what is known of its mode (see `gradlint.domains.state`)."""
 
     module: Operand
@@ -167,13 +167,11 @@ class Forward(Happening):
     through: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ForwardMethod(Forward):
+class ForwardMethod(Forward, frozen=True):
     """A method of a module is called that is not in sight, and that its name says to run the module's layers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Happening):
+class Step(Happening, frozen=True):
     """An optimizer's step. ``closure`` tells that it is given a function that runs forward and backward.
 
     ``variable`` is what holds the optimizer in this body, which for a step in a callee differs from its name.
@@ -187,8 +185,7 @@ class Step(Happening):
     origin: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clear(Happening):
+class Clear(Happening, frozen=True):
     """``zero_grad``: ``subject`` is the optimizer or module. ``surely``: if the call is made, so is this."""
 
     subject: Operand
@@ -198,8 +195,7 @@ class Clear(Happening):
     origin: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Touch(Happening):
+class Touch(Happening, frozen=True):
     """Gradients are read, set by hand, or reach code out of sight; ``clears`` tells that it may clear them."""
 
     subject: Operand
@@ -208,8 +204,7 @@ class Touch(Happening):
     origin: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Uncleared:
+class Uncleared(Struct, frozen=True):
     """A backward pass that adds to gradients which a step has applied, or which another pass has left."""
 
     span: Span
@@ -220,8 +215,7 @@ class Uncleared:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Wiped:
+class Wiped(Struct, frozen=True):
     """A call that clears gradients at the wrong place.
 
     ``form``: ``between`` backward and step, at every ``micro-batch`` of an accumulation, outside of the ``closure``
@@ -235,8 +229,7 @@ class Wiped:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ContextMisuse(Happening):
+class ContextMisuse(Happening, frozen=True):
     """A grad-mode context that is not used as one.
 
     ``form``: ``discarded`` (a statement), ``unused`` (stored, never entered), ``short-circuit`` (``no_grad() and
@@ -256,8 +249,7 @@ class ContextMisuse(Happening):
         return f"{self.context}({self.detail})"
 
 
-@dataclass(frozen=True, slots=True)
-class Leak(Happening):
+class Leak(Happening, frozen=True):
     """A grad mode that this body sets and that some path carries out. ``way`` says in words which path."""
 
     context: str
@@ -267,8 +259,7 @@ class Leak(Happening):
     left_mode: str
 
 
-@dataclass(frozen=True, slots=True)
-class Suspension(Happening):
+class Suspension(Happening, frozen=True):
     """The body is suspended inside a grad-mode ``with``, by ``yield``, ``await``, ``async for`` or ``async with``."""
 
     kind: str
@@ -276,8 +267,7 @@ class Suspension(Happening):
     entered: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Decoration(Happening):
+class Decoration(Happening, frozen=True):
     """A grad-mode decorator that does not do what it seems to. ``problem`` names why."""
 
     context: str
@@ -285,8 +275,7 @@ class Decoration(Happening):
     subject: str
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceUse(Happening):
+class InferenceUse(Happening, frozen=True):
     """Something whose product inference mode spoils for later training: ``call`` does it, ``what`` is spoilt."""
 
     kind: str
@@ -295,8 +284,7 @@ class InferenceUse(Happening):
     product: Atom | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GradFlag(Happening):
+class GradFlag(Happening, frozen=True):
     """``requires_grad`` is set: ``form`` is ``attribute``, ``method``, ``argument`` (of a call that makes a copy)."""
 
     target: Operand
@@ -304,8 +292,7 @@ class GradFlag(Happening):
     form: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttributeWrite(Happening):
+class AttributeWrite(Happening, frozen=True):
     """``target.name = value``; ``compared``: ``target.name == value``; ``called``: ``target.name(value)``."""
 
     target: Operand
@@ -315,8 +302,7 @@ class AttributeWrite(Happening):
     called: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Edit(Happening):
+class Edit(Happening, frozen=True):
     """An in-place edit.
 
     ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
@@ -344,8 +330,7 @@ class Edit(Happening):
         return self.handed_over() or ((self.span, "edited here"),)
 
 
-@dataclass(frozen=True, slots=True)
-class ModuleMode(Happening):
+class ModuleMode(Happening, frozen=True):
     """A module is put into train or eval mode; ``how`` is the method that did it."""
 
     module: Operand
@@ -353,8 +338,7 @@ class ModuleMode(Happening):
     how: str
 
 
-@dataclass(frozen=True, slots=True)
-class IdleForward(Happening):
+class IdleForward(Happening, frozen=True):
     """A forward records a graph that nobody walks back; ``reason`` says in words what tells so.
 
     ``whole``: it tells of all that the function does, of which this is the first forward.
@@ -366,8 +350,7 @@ class IdleForward(Happening):
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class KeptGraph(Happening):
+class KeptGraph(Happening, frozen=True):
     """``store`` keeps, in every iteration, another graph that nobody walks back: that of ``target``.
 
     ``collected``: a framework keeps it, in a method that has turned gradients on. ``hook``: a forward hook
@@ -381,8 +364,7 @@ class KeptGraph(Happening):
     hook: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LostFreeze:
+class LostFreeze(Struct, frozen=True):
     """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is.
 
     ``is_tensor``: what it was meant for is a tensor for certain, rather than a module. ``computed``: it may be the
@@ -399,8 +381,7 @@ class LostFreeze:
     computed: bool = False
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(Struct):
     """All that is known of one body."""
 
     body: Body

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec import Struct
 
 from gradlint.domains import grad_mode, tensor
 
@@ -23,8 +24,7 @@ class Elsewhere(NamedTuple):
 Reasons = tuple["tuple[Span | Elsewhere, str]", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Modes:
+class Modes(Struct, frozen=True):
     """The grad modes that may be in force at one event, and where each was set."""
 
     bits: int
@@ -61,8 +61,7 @@ class Modes:
         return tuple((self.since[mode], words[mode]) for mode in words if self.bits & mode and mode in self.since)
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+class Operand(Struct, frozen=True):
     """A value at one point: how the source calls it, what it may be, and where it stands on the graph."""
 
     name: str
@@ -120,8 +119,7 @@ class Operand:
         return tuple(reasons)
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(Struct, frozen=True):
     """The base of everything that a body does: where, in which modes, inside which loops."""
 
     span: Span

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gradlint.facts.base import Happening, Operand, Reasons
 
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class OutWrite(Happening):
+class OutWrite(Happening, frozen=True):
     """A function of torch writes its result to ``out=target``. ``tracked`` is an argument that requires grad for
     certain, as the source calls it; empty if none does.
     """
@@ -24,8 +24,7 @@ class OutWrite(Happening):
     tracked: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnseenEdit(Happening):
+class UnseenEdit(Happening, frozen=True):
     """An edit that torch does not count, of memory that the recorded operations ``saved`` keep for their backward.
 
     ``backwarded``: a backward in this body follows.
@@ -37,8 +36,7 @@ class UnseenEdit(Happening):
     backwarded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ViewEdit:
+class ViewEdit(Struct, frozen=True):
     """An edit in place of a view that torch refuses to edit, or of memory that stands for several elements.
 
     ``form``: ``expanded``, ``multi`` (one of several views that one call or a loop has made), ``silent`` (all rows of
@@ -52,8 +50,7 @@ class ViewEdit:
     made: Span
 
 
-@dataclass(frozen=True, slots=True)
-class Recurrence:
+class Recurrence(Struct, frozen=True):
     """An edit that writes into a buffer, in a loop, what a call computes from a part of the same buffer.
 
     ``read`` is that part, which the ``call`` may save for backward.
@@ -65,8 +62,7 @@ class Recurrence:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class MixedModes:
+class MixedModes(Struct, frozen=True):
     """A module with batch normalisation is called in eval mode, then in train mode, then a backward uses the first."""
 
     span: Span
@@ -75,8 +71,7 @@ class MixedModes:
     backward: Span
 
 
-@dataclass(frozen=True, slots=True)
-class DetachInPlace(Happening):
+class DetachInPlace(Happening, frozen=True):
     """A call of ``detach_``. ``saved`` are the recorded operations that keep the target as an input.
 
     ``view`` is where the target was made as a view, None if it is not known to be one.
@@ -87,8 +82,7 @@ class DetachInPlace(Happening):
     view: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ArgumentEdit:
+class ArgumentEdit(Struct, frozen=True):
     """An edit in place of the tensor that a caller has handed in as ``parameter``.
 
     ``name`` is the variable that holds it there; empty if that is a view of it.
@@ -99,8 +93,7 @@ class ArgumentEdit:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class HiddenEdit:
+class HiddenEdit(Struct, frozen=True):
     """An edit in place, with gradients off, of a result on the graph that somebody goes backward from afterwards.
 
     ``used`` is where.
@@ -111,8 +104,7 @@ class HiddenEdit:
     used: Span
 
 
-@dataclass(frozen=True, slots=True)
-class LateBackward:
+class LateBackward(Struct, frozen=True):
     """A backward pass through a forward whose parameters a step has changed in between.
 
     ``fused``: the optimizer was made with ``fused=True``, and torch does not count what it changes.
@@ -135,8 +127,7 @@ class LateBackward:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SharedEdit:
+class SharedEdit(Struct, frozen=True):
     """An edit in place that another name sees, which is read afterwards in the belief that it does not.
 
     ``form``: ``detached`` (one is made from the other by ``detach`` or ``data``), ``alias`` (both are one tensor),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.facts.base import Reasons
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class NothingLeft:
+class NothingLeft(Struct, frozen=True):
     """All that is trained here is frozen.
 
     ``form``: an ``optimizer`` is given the parameters, or a ``backward`` starts from what was computed with them.
@@ -25,8 +25,7 @@ class NothingLeft:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class StaleGradient:
+class StaleGradient(Struct, frozen=True):
     """``name`` is frozen while it holds a gradient that ``step`` will apply.
 
     ``is_tensor``: the statement freezes a single parameter, or one after the other, rather than a module at once.
@@ -39,8 +38,7 @@ class StaleGradient:
     is_tensor: bool
 
 
-@dataclass(frozen=True, slots=True)
-class LiveStatistics:
+class LiveStatistics(Struct, frozen=True):
     """``name`` is frozen, and its batch norms go on updating their running statistics.
 
     ``undone``: it is put into eval mode, but whoever calls ``train()`` on the module that holds it takes that back.
@@ -52,8 +50,7 @@ class LiveStatistics:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ConstantParameter:
+class ConstantParameter(Struct, frozen=True):
     """``name`` is a parameter, trainable, and made of what looks like a constant: the result of ``made``."""
 
     span: Span

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class KeptTensor:
+class KeptTensor(Struct, frozen=True):
     """``ctx.attribute`` holds a tensor. ``role``: ``input`` or ``output`` of the function; ``name`` is the tensor's.
 
     ``owner``: what is kept is an object, of which an attribute is the output. ``reads`` are where backward reads it;
@@ -26,8 +26,7 @@ class KeptTensor:
     alone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BrokenState:
+class BrokenState(Struct, frozen=True):
     """What backward reads of ``ctx`` and does not find.
 
     ``form``: ``unset`` (nothing sets the attribute), ``unsaved`` (nothing was given to ``save_for_backward``),
@@ -42,8 +41,7 @@ class BrokenState:
     retained: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WrongGradients:
+class WrongGradients(Struct, frozen=True):
     """What backward returns does not fit what forward takes.
 
     ``form``: ``few``, ``many``, ``missing`` (it returns nothing), ``index`` (of ``needs_input_grad``, beyond the
@@ -60,8 +58,7 @@ class WrongGradients:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SpoiltTensor:
+class SpoiltTensor(Struct, frozen=True):
     """An in-place edit inside of a custom function, at ``span``.
 
     ``form``: ``dirty`` (``forward`` edits its input and does not say so), ``gradient`` (``backward`` edits the gradient
@@ -77,8 +74,7 @@ class SpoiltTensor:
     returned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class WrongSave:
+class WrongSave(Struct, frozen=True):
     """What a custom function does not get, or not keep.
 
     ``form``: ``twice`` (this call of ``save_for_backward`` forgets the one at ``at``), ``plain`` (its argument ``name``
@@ -92,8 +88,7 @@ class WrongSave:
     at: Span
 
 
-@dataclass(frozen=True, slots=True)
-class SecondDerivative:
+class SecondDerivative(Struct, frozen=True):
     """What second derivatives through a custom function lose, at ``span``.
 
     ``form``: ``intermediate`` (``forward`` keeps ``name``, which it has computed and does not return; ``at`` is where
@@ -108,8 +103,7 @@ class SecondDerivative:
     at: Span
 
 
-@dataclass(frozen=True, slots=True)
-class CustomFunction:
+class CustomFunction(Struct, frozen=True):
     """A class derived from `torch.autograd.Function`."""
 
     name: str
@@ -122,8 +116,7 @@ class CustomFunction:
     seconds: tuple[SecondDerivative, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionCall:
+class FunctionCall(Struct, frozen=True):
     """A custom function is used other than by ``apply``.
 
     ``form``: ``called`` (``Fn()(x)``), ``made`` (an instance is made for others to call), ``forward``
@@ -140,8 +133,7 @@ class FunctionCall:
     cls: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class InnerBackward:
+class InnerBackward(Struct, frozen=True):
     """A backward pass inside of a custom function, which runs with gradients off."""
 
     span: Span
@@ -150,8 +142,7 @@ class InnerBackward:
     computed: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CheckpointCall:
+class CheckpointCall(Struct, frozen=True):
     """A reentrant checkpoint of ``function`` that fails, or cuts the graph.
 
     ``form``: ``untracked`` (nothing that it is given requires grad, ``detail`` among it), ``frozen`` (the model
@@ -168,8 +159,7 @@ class CheckpointCall:
     at: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EditedCheckpoint:
+class EditedCheckpoint(Struct, frozen=True):
     """Parameters that the checkpoint of ``function`` at ``at`` uses are changed before the backward at ``used``.
 
     ``name`` is the parameter that is edited, or the optimizer that steps.
@@ -182,8 +172,7 @@ class EditedCheckpoint:
     used: Span
 
 
-@dataclass(frozen=True, slots=True)
-class HandmadeCheckpoint:
+class HandmadeCheckpoint(Struct, frozen=True):
     """``function`` is run with gradients off by what is called a checkpoint, ``name`` at ``at``."""
 
     span: Span
@@ -208,8 +197,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class DirectForward:
+class DirectForward(Struct, frozen=True):
     """The ``forward`` of ``module`` is called, rather than the module.
 
     ``sure``: it is one by its class; ``known``: by more than its name. ``method`` spans ``module.forward``.

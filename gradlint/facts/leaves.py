@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gradlint.facts.base import Happening, Operand
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(Struct, frozen=True):
     """Parameters that a module uses and does not own.
 
     ``form``: ``layers`` or ``parameters`` in a container, a plain ``tensor``, a ``buffer``, a layer made in every
@@ -29,8 +29,7 @@ class Hidden:
     kind: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ArrayUse(Happening):
+class ArrayUse(Happening, frozen=True):
     """numpy, or something that hands on to it, is given what is on the graph: ``call`` does it.
 
     ``method``: it is the tensor's own method, ``numpy()``. ``inside``: the argument holds the tensors.
@@ -45,8 +44,7 @@ class ArrayUse(Happening):
     known: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class LostGraph:
+class LostGraph(Struct, frozen=True):
     """An operation that takes a value off the graph, on its way to a backward pass.
 
     ``kind``: a ``number`` is made of it, an ``array``, a ``copy``, a ``sample``; ``data`` is read, it is
@@ -66,8 +64,7 @@ class LostGraph:
     """The kind of another such operation to which its result is given; or ``list``, if it is applied to one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exhausted:
+class Exhausted(Struct, frozen=True):
     """An iterator over parameters, made by ``call`` at ``made`` and kept as ``name``, is used again at ``span``."""
 
     span: Span
@@ -77,8 +74,7 @@ class Exhausted:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Rebound:
+class Rebound(Struct, frozen=True):
     """``name``, a leaf, is assigned the result of its update, whose gradient is read afterwards.
 
     ``optimizer``: what changes the leaf, if nobody reads its gradient by name: it does not know the new tensor.
@@ -90,8 +86,7 @@ class Rebound:
     optimizer: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MissingGradient:
+class MissingGradient(Struct, frozen=True):
     """A gradient is used that nothing has filled (``none``), or set to what is no tensor (``number``)."""
 
     span: Span
@@ -101,8 +96,7 @@ class MissingGradient:
     because: Reasons = ()
 
 
-@dataclass(frozen=True, slots=True)
-class NeedlessFlag:
+class NeedlessFlag(Struct, frozen=True):
     """An input or label is made to require grad, and nobody reads its gradient. ``form`` as in `GradFlag`.
 
     ``state``: it is rather what a recurrent network starts from.
@@ -115,16 +109,14 @@ class NeedlessFlag:
     because: Reasons = ()
 
 
-@dataclass(frozen=True, slots=True)
-class IntegerLeaf(Happening):
+class IntegerLeaf(Happening, frozen=True):
     """Gradients are asked of a tensor of integers or bools. ``how`` asks, ``made`` is where the tensor was made."""
 
     how: str
     made: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedFlag:
+class RefusedFlag(Struct, frozen=True):
     """The flag of a computed tensor is set, which torch refuses: to ``value``, None if it is not known.
 
     ``moved``: the tensor is a copy on another device of one that has the flag.
@@ -138,8 +130,7 @@ class RefusedFlag:
     moved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unowned:
+class Unowned(Struct, frozen=True):
     """What an optimizer was not given.
 
     ``form``: parameters of a layer that was ``replaced`` or added, ``assigned`` from a state dict, or ``thawed``, after
@@ -153,8 +144,7 @@ class Unowned:
     because: Reasons = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Untied:
+class Untied(Struct, frozen=True):
     """Two parameters that were meant to be one, ``name`` and ``other``, and are trained as two.
 
     ``form``: ``data``: they share the memory only; ``turned``: and one is the other transposed; ``copied``: not even
@@ -168,8 +158,7 @@ class Untied:
     because: Reasons = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AliasedState:
+class AliasedState(Struct, frozen=True):
     """``name`` holds the weights of ``model`` by reference while training goes on; ``made`` is where they are taken."""
 
     span: Span
@@ -179,8 +168,7 @@ class AliasedState:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Unrestored:
+class Unrestored(Struct, frozen=True):
     """The body may return at ``span`` with ``name`` frozen, which it thaws on its other ways out."""
 
     span: Span
@@ -188,16 +176,14 @@ class Unrestored:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class GradRead(Happening):
+class GradRead(Happening, frozen=True):
     """``.grad`` of a computed tensor is read, or (``optimized``) an optimizer is given one."""
 
     target: Operand
     optimized: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NoLeaf:
+class NoLeaf(Struct, frozen=True):
     """``name`` is used as a leaf and computed from one: its ``.grad`` is read, or an optimizer is given it.
 
     ``leaf`` is where the leaf was made which nothing else holds, ``how`` what is done to it there.
@@ -212,8 +198,7 @@ class NoLeaf:
     how: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LostParameter:
+class LostParameter(Struct, frozen=True):
     """A module's attribute ``name`` is computed from the parameter made at ``made``, and is none itself."""
 
     span: Span

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.facts.base import Reasons
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class PiledGraph:
+class PiledGraph(Struct, frozen=True):
     """``store`` keeps, in every iteration, what is left of another graph that was walked back: that of ``target``.
 
     ``through``: the backward pass starts from what the store holds.
@@ -24,8 +24,7 @@ class PiledGraph:
     through: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RunningGraph:
+class RunningGraph(Struct, frozen=True):
     """State that outlives the step is updated with ``value``, which is on the graph: so is ``store`` from then on.
 
     ``stored``: what is computed is a tensor that the statement assigns, rather than the argument of an edit in place.
@@ -37,8 +36,7 @@ class RunningGraph:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class WalkedTwice:
+class WalkedTwice(Struct, frozen=True):
     """A backward pass, ``call``, walks the graph of ``source`` which an earlier pass has freed.
 
     ``carried`` is the variable that brings it from one iteration to the next, if one does. ``loop``: the same call
@@ -53,8 +51,7 @@ class WalkedTwice:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class OddPass:
+class OddPass(Struct, frozen=True):
     """A call about a backward pass that does not do what it is meant to.
 
     ``form``: ``non-scalar`` (backward from a tensor of many values), ``data-parallel`` (from what several devices

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gradlint.facts.base import Happening
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Untrained:
+class Untrained(Struct, frozen=True):
     """A forward with gradients off of a module that is meant to be trained: ``why`` says in words what tells so."""
 
     span: Span
@@ -24,8 +24,7 @@ class Untrained:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class UntrackedTerm:
+class UntrackedTerm(Struct, frozen=True):
     """A term of a loss that is a function of parameters, and was computed with gradients off."""
 
     span: Span
@@ -35,8 +34,7 @@ class UntrackedTerm:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class VainEnable:
+class VainEnable(Struct, frozen=True):
     """Gradients are asked for inside inference mode, which records nothing whatever is asked.
 
     ``form``: ``enable`` (a context) or ``functional`` (`torch.autograd.functional`).
@@ -49,8 +47,7 @@ class VainEnable:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class NotCalled:
+class NotCalled(Struct, frozen=True):
     """A statement that names a method without calling it, or assigns to what only a method sets.
 
     ``form``: ``named``, ``replaced`` (``model.eval = True``) or ``flag`` (``model.training = False``).
@@ -63,8 +60,7 @@ class NotCalled:
     sure: bool
 
 
-@dataclass(frozen=True, slots=True)
-class NoisyInference:
+class NoisyInference(Struct, frozen=True):
     """A forward with gradients off of a module in train mode, whose ``layer`` computes something else there."""
 
     span: Span
@@ -74,8 +70,7 @@ class NoisyInference:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class StuckInEval:
+class StuckInEval(Struct, frozen=True):
     """A module is put in eval mode inside of the loop that trains it, and nothing there puts it back."""
 
     span: Span
@@ -84,8 +79,7 @@ class StuckInEval:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Inverted:
+class Inverted(Struct, frozen=True):
     """Gradients are turned off exactly where the condition says that they are wanted."""
 
     span: Span
@@ -95,8 +89,7 @@ class Inverted:
     form: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reentered:
+class Reentered(Struct, frozen=True):
     """A gradient-mode object that is entered while it is in force already."""
 
     span: Span
@@ -105,8 +98,7 @@ class Reentered:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class FlatTransform:
+class FlatTransform(Struct, frozen=True):
     """A transform of `torch.func`, or a trace, of a function that turns gradients off."""
 
     span: Span
@@ -117,8 +109,7 @@ class FlatTransform:
     """It differentiates in forward mode, which does not look at the gradient mode."""
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceTensor(Happening):
+class InferenceTensor(Happening, frozen=True):
     """A tensor that was computed in inference mode is used outside of it, for what it does not allow.
 
     ``form``: ``saved`` for the backward of ``call``, ``edited`` by it, ``flag`` (asked to require grad), ``parameter``.
@@ -129,8 +120,7 @@ class InferenceTensor(Happening):
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class EscapedTensor:
+class EscapedTensor(Struct, frozen=True):
     """As `InferenceTensor`, for certain; ``name`` is what the source calls it, ``since`` where the mode was entered."""
 
     span: Span
@@ -141,8 +131,7 @@ class EscapedTensor:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class LazyEscape:
+class LazyEscape(Struct, frozen=True):
     """Code that is made with gradients off and runs where they are on; ``kind`` is what the source makes."""
 
     span: Span
@@ -150,8 +139,7 @@ class LazyEscape:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ThreadJob:
+class ThreadJob(Struct, frozen=True):
     """A job that is handed to a thread where gradients are off, and that runs ``forward`` in it with gradients on."""
 
     span: Span
@@ -161,8 +149,7 @@ class ThreadJob:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class CachedCast:
+class CachedCast(Struct, frozen=True):
     """A forward for training in an autocast ``region`` in which the same module has run with gradients off before."""
 
     span: Span
@@ -171,8 +158,7 @@ class CachedCast:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class FlatLoss:
+class FlatLoss(Struct, frozen=True):
     """A ``function`` or class turns gradients off by a decorator, and all that a ``loss`` returns goes through it."""
 
     span: Span

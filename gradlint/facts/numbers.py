@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.facts.base import Reasons
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class NanGradient:
+class NanGradient(Struct, frozen=True):
     """Values without a finite derivative are taken out after they were computed: their gradient is zero times infinity.
 
     ``form``: they are ``selected`` away, ``replaced`` where they are no numbers, or stand on the ``diagonal`` of the

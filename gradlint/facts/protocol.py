@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gradlint.facts.base import Happening
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class Clip(Happening):
+class Clip(Happening, frozen=True):
     """Gradients are clipped. ``subject`` is what has them: parameters, or a module; anything if that is not known.
 
     ``measures``: the limit is infinite, so that the call only tells the norm. ``unscales``: it divides by the loss
@@ -29,8 +29,7 @@ class Clip(Happening):
     origin: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling(Happening):
+class Scaling(Happening, frozen=True):
     """A gradient scaler is used: ``kind`` is the method, ``subject`` its argument; ``wanted``: the result is used."""
 
     kind: str
@@ -41,8 +40,7 @@ class Scaling(Happening):
     origin: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MisplacedClip:
+class MisplacedClip(Struct, frozen=True):
     """Gradients are clipped where that does not bound the step.
 
     ``form``: ``before`` the backward, ``after`` the step, at every ``micro-batch`` of an accumulation, of an ``other``
@@ -57,8 +55,7 @@ class MisplacedClip:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ScalerMisuse:
+class ScalerMisuse(Struct, frozen=True):
     """A gradient scaler whose scale gets into the step, or never into the loss.
 
     ``form``: a ``clip`` of scaled gradients, a ``plain`` step with them, a scaled loss that is ``dropped``, an
@@ -73,8 +70,7 @@ class ScalerMisuse:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class Summed:
+class Summed(Struct, frozen=True):
     """A backward pass of an accumulation whose loss nothing divides: gradients are a sum where a mean is meant."""
 
     span: Span
@@ -84,8 +80,7 @@ class Summed:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class EarlyStep:
+class EarlyStep(Struct, frozen=True):
     """A step that runs before the backward pass of its iteration, on gradients that were cleared."""
 
     span: Span
@@ -94,8 +89,7 @@ class EarlyStep:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ClosureMisuse:
+class ClosureMisuse(Struct, frozen=True):
     """An optimizer's closure that is missing, computes no gradients, or runs with gradients off.
 
     ``form``: ``missing``, ``idle`` or ``off``.
@@ -107,8 +101,7 @@ class ClosureMisuse:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ShortLived:
+class ShortLived(Struct, frozen=True):
     """An optimizer that is made anew in every iteration that makes a step with it."""
 
     span: Span
@@ -117,8 +110,7 @@ class ShortLived:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class KeptTensors:
+class KeptTensors(Struct, frozen=True):
     """A call that zeroes gradients in place of dropping them."""
 
     span: Span
@@ -126,8 +118,7 @@ class KeptTensors:
     argument: Span
 
 
-@dataclass(frozen=True, slots=True)
-class IdleStep:
+class IdleStep(Struct, frozen=True):
     """A step without the backward pass that it should apply, or the other way round.
 
     ``form``: the gradients are ``empty``, for they were cleared and nothing filled them; they were computed by

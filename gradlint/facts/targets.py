@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.facts.base import Reasons
     from gradlint.ir.events import Span
 
 
-@dataclass(frozen=True, slots=True)
-class FedOpponent:
+class FedOpponent(Struct, frozen=True):
     """What one player made is judged by its opponent with its graph, in a pass that trains the opponent only.
 
     ``given`` is the argument, ``judge`` the module that gets it, ``maker`` the one that made it. ``form``: ``walked``
@@ -27,8 +27,7 @@ class FedOpponent:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class AttachedTarget:
+class AttachedTarget(Struct, frozen=True):
     """What should be a number in a loss is on the graph: ``target``, which ``maker`` computes.
 
     ``form``: ``bootstrapped`` (a target from the network that it is the target of), ``advantage`` (how good an action
@@ -45,8 +44,7 @@ class AttachedTarget:
     forward: Span | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UnusedGradient:
+class UnusedGradient(Struct, frozen=True):
     """``call`` asks for a gradient that is not there: the output does not depend on ``name``.
 
     ``form``: ``view`` (taken after, or beside, what the output was computed from), ``leaf`` (nothing else uses it),
@@ -59,8 +57,7 @@ class UnusedGradient:
     call: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReversedStop:
+class ReversedStop(Struct, frozen=True):
     """A straight-through estimate whose gradient stops on the wrong side.
 
     ``form``: ``negated`` (the gradient of ``name`` is minus one), ``swapped`` (the gradient goes to what was quantised
@@ -72,8 +69,7 @@ class ReversedStop:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrackedItem:
+class TrackedItem(Struct, frozen=True):
     """What a dataset or a collate function hands out is on the graph; ``source`` puts it there."""
 
     span: Span
@@ -81,8 +77,7 @@ class TrackedItem:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class HookMisuse:
+class HookMisuse(Struct, frozen=True):
     """A hook that does what hooks must not do.
 
     ``form``: ``edited`` (it changes the gradient that it is given), ``returned`` (it returns something where nothing
@@ -96,8 +91,7 @@ class HookMisuse:
     because: Reasons
 
 
-@dataclass(frozen=True, slots=True)
-class ConstantLoss:
+class ConstantLoss(Struct, frozen=True):
     """What is backwarded is, on some path, a fresh constant without a graph: ``constant``.
 
     ``leaf``: it is made to require grad, so that backward raises nothing.

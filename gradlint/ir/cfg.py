@@ -14,13 +14,13 @@ test fails when any of them is broken:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from gradlint.ir.events import Event, Span
 
 
-@dataclass(slots=True, eq=False)
-class Block:
+class Block(Struct, eq=False):
     """A straight run of events.
 
     ``index`` is the position in ``Graph.blocks``; ``successors`` are indices of blocks; ``pad`` is the index of
@@ -36,8 +36,7 @@ class Block:
     regions: tuple[int, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class Loop:
+class Loop(Struct, eq=False):
     """A loop: ``kind`` is ``for``, ``while`` or ``comprehension``; ``head`` is the index of a block."""
 
     id: int
@@ -47,8 +46,7 @@ class Loop:
     iterator: int | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Parameter:
+class Parameter(Struct, eq=False):
     """A parameter: ``kind`` is ``positional``, ``keyword`` (keyword only), ``args`` or ``kwargs``."""
 
     name: str
@@ -57,8 +55,7 @@ class Parameter:
     span: Span
 
 
-@dataclass(slots=True, eq=False)
-class Graph:
+class Graph(Struct, eq=False):
     """The control-flow graph of one body.
 
     ``entry`` is block 0; ``exit`` is reached by every normal end and ``raised`` by every exception that leaves
@@ -78,8 +75,7 @@ def _no_calls(name: str) -> Iterator[tuple[int, bool]]:
     return iter(())
 
 
-@dataclass(slots=True, eq=False)
-class Body:
+class Body(Struct, eq=False):
     """One function, lambda, generator expression, class block or module.
 
     ``kind`` is ``module``, ``class``, ``function``, ``lambda`` or ``genexp``. ``qualname`` is dotted from the

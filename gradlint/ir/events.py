@@ -15,8 +15,9 @@ of the UTF-8 encoded line. They become columns for people only in a file that ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -30,8 +31,7 @@ def is_within(inner: Span, outer: Span) -> bool:
     return outer[:2] <= inner[:2] and inner[2:] <= outer[2:]
 
 
-@dataclass(slots=True, eq=False)
-class Event:
+class Event(Struct, eq=False):
     """One step of a body; the base of every class below."""
 
     span: Span
@@ -40,32 +40,28 @@ class Event:
 # -- values ------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class Const(Event):
+class Const(Event, eq=False):
     """``dst`` is a literal. Numbers too long to matter and f-strings are `Build` instead."""
 
     dst: Ref
     value: object
 
 
-@dataclass(slots=True, eq=False)
-class Copy(Event):
+class Copy(Event, eq=False):
     """``dst`` is ``src``; several copies may write one ``dst``, one in each arm of a conditional expression."""
 
     dst: Ref
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Load(Event):
+class Load(Event, eq=False):
     """``dst`` is the variable ``name``: local, captured, global or builtin."""
 
     dst: Ref
     name: str
 
 
-@dataclass(slots=True, eq=False)
-class Import(Event):
+class Import(Event, eq=False):
     """``dst`` is what an import binds: dotted ``module``, and ``name`` for ``from module import name``.
 
     ``level`` counts the leading dots of a relative import.
@@ -77,8 +73,7 @@ class Import(Event):
     level: int
 
 
-@dataclass(slots=True, eq=False)
-class Attr(Event):
+class Attr(Event, eq=False):
     """``dst`` is ``obj.name``."""
 
     dst: Ref
@@ -86,8 +81,7 @@ class Attr(Event):
     name: str
 
 
-@dataclass(slots=True, eq=False)
-class Item(Event):
+class Item(Event, eq=False):
     """``dst`` is ``obj[key]``."""
 
     dst: Ref
@@ -95,8 +89,7 @@ class Item(Event):
     key: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Unary(Event):
+class Unary(Event, eq=False):
     """``dst`` is ``op src``; ``op`` is one of ``- + ~ not``."""
 
     dst: Ref
@@ -104,8 +97,7 @@ class Unary(Event):
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Binary(Event):
+class Binary(Event, eq=False):
     """``dst`` is ``left op right`` for an arithmetic or bit operator, written as in the source (``@``, ``**``)."""
 
     dst: Ref
@@ -114,8 +106,7 @@ class Binary(Event):
     right: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Compare(Event):
+class Compare(Event, eq=False):
     """``dst`` is ``left op right`` for one comparison (``==``, ``is not``, ``in`` ...); a chain is several."""
 
     dst: Ref
@@ -124,8 +115,7 @@ class Compare(Event):
     right: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Build(Event):
+class Build(Event, eq=False):
     """``dst`` is a new compound value made of ``items``.
 
     ``kind``: ``tuple``, ``list``, ``set``, ``dict`` (``keys`` runs parallel to ``items``; None for ``**``),
@@ -140,8 +130,7 @@ class Build(Event):
     starred: frozenset[int] = frozenset()
 
 
-@dataclass(slots=True, eq=False)
-class Unpack(Event):
+class Unpack(Event, eq=False):
     """``dst`` is the part at ``index`` of ``src`` being destructured into ``count`` targets.
 
     ``index`` is None for a starred target and for targets behind one, whose position is not known.
@@ -153,8 +142,7 @@ class Unpack(Event):
     count: int
 
 
-@dataclass(slots=True, eq=False)
-class Augment(Event):
+class Augment(Event, eq=False):
     """``dst`` is the result of ``target op= value`` (``op`` without ``=``): an in-place edit where the type has one.
 
     The front end emits the read of the target before and the write of ``dst`` back to it after.
@@ -168,8 +156,7 @@ class Augment(Event):
     name: str | None
 
 
-@dataclass(slots=True, eq=False)
-class Call(Event):
+class Call(Event, eq=False):
     """``dst`` is ``func(*args, **keywords)``. Of all events only this and `Raise` can raise.
 
     ``starred`` holds the positions in ``args`` written ``*arg``; a keyword named None was written ``**arg``.
@@ -182,8 +169,7 @@ class Call(Event):
     starred: frozenset[int] = frozenset()
 
 
-@dataclass(slots=True, eq=False)
-class MakeFunction(Event):
+class MakeFunction(Event, eq=False):
     """``dst`` is a new function, lambda or generator expression with the code ``body``.
 
     Defaults were evaluated by events before; decorators are `Call` events after, innermost first, so that a
@@ -195,8 +181,7 @@ class MakeFunction(Event):
     defaults: tuple[tuple[str, Ref], ...] = ()
 
 
-@dataclass(slots=True, eq=False)
-class MakeClass(Event):
+class MakeClass(Event, eq=False):
     """``dst`` is a new class; ``body`` is its block, ``bases`` and ``keywords`` its header."""
 
     dst: Ref
@@ -208,8 +193,7 @@ class MakeClass(Event):
 # -- effects -----------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class Store(Event):
+class Store(Event, eq=False):
     """The variable ``name`` becomes ``src``. ``annotation`` is the source of ``name: annotation = ...``."""
 
     name: str
@@ -217,8 +201,7 @@ class Store(Event):
     annotation: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class SetAttr(Event):
+class SetAttr(Event, eq=False):
     """``obj.name`` becomes ``src``."""
 
     obj: Ref
@@ -226,8 +209,7 @@ class SetAttr(Event):
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class SetItem(Event):
+class SetItem(Event, eq=False):
     """``obj[key]`` becomes ``src``."""
 
     obj: Ref
@@ -235,23 +217,20 @@ class SetItem(Event):
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Delete(Event):
+class Delete(Event, eq=False):
     """The variable ``name`` is deleted; or, with ``obj``, its attribute ``name`` or (``name`` None) an item."""
 
     name: str | None
     obj: Ref | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Discard(Event):
+class Discard(Event, eq=False):
     """``src`` was an expression statement: nothing will use its value."""
 
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Opaque(Event):
+class Opaque(Event, eq=False):
     """Syntax the front end does not model: reads ``reads``, and havocs the variables ``writes``."""
 
     dst: Ref
@@ -262,24 +241,21 @@ class Opaque(Event):
 # -- loops, contexts, control ------------------------------------------------------------------------------
 
 
-@dataclass(slots=True, eq=False)
-class Iterate(Event):
+class Iterate(Event, eq=False):
     """``dst`` is an iterator over ``src``: the entry of a ``for`` loop or of a comprehension."""
 
     dst: Ref
     src: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Next(Event):
+class Next(Event, eq=False):
     """``dst`` is the next item of ``iterator``; stands at the head of the loop's body."""
 
     dst: Ref
     iterator: Ref
 
 
-@dataclass(slots=True, eq=False)
-class Enter(Event):
+class Enter(Event, eq=False):
     """The context manager ``context`` is entered; ``dst`` is what ``as`` binds. ``region`` names the with-item."""
 
     dst: Ref
@@ -288,30 +264,26 @@ class Enter(Event):
     is_async: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Exit(Event):
+class Exit(Event, eq=False):
     """The with-item ``region`` is left. Stands on *every* edge that leaves it, landing pads included."""
 
     region: int
 
 
-@dataclass(slots=True, eq=False)
-class Swallow(Event):
+class Swallow(Event, eq=False):
     """First event of a block that runs only if the context of ``region`` swallowed an exception."""
 
     region: int
 
 
-@dataclass(slots=True, eq=False)
-class Assume(Event):
+class Assume(Event, eq=False):
     """First event of a branch: here the truth of ``cond`` is ``truth``."""
 
     cond: Ref
     truth: bool
 
 
-@dataclass(slots=True, eq=False)
-class Yield(Event):
+class Yield(Event, eq=False):
     """The body is suspended and hands out ``src``; ``dst`` is what it is sent. ``delegate``: ``yield from``."""
 
     dst: Ref
@@ -319,8 +291,7 @@ class Yield(Event):
     delegate: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Await(Event):
+class Await(Event, eq=False):
     """The coroutine may be suspended. ``kind``: ``await``, ``async for``, ``async with``."""
 
     dst: Ref
@@ -328,15 +299,13 @@ class Await(Event):
     kind: str = "await"
 
 
-@dataclass(slots=True, eq=False)
-class Return(Event):
+class Return(Event, eq=False):
     """The body ends with the value ``src`` (None: ``return`` alone). The block's successor is the way out."""
 
     src: Ref | None
 
 
-@dataclass(slots=True, eq=False)
-class Raise(Event):
+class Raise(Event, eq=False):
     """An exception leaves this block for its landing pad. Last event of its block, which has no successor."""
 
     src: Ref | None

@@ -87,7 +87,7 @@ def _block(block: Block, graph: Graph) -> str:
 def _event(event: Event) -> str:
     words = [type(event).__name__]
     dst = ""
-    for name in event.__dataclass_fields__:
+    for name in event.__struct_fields__:
         if name == "span":
             continue
         value = getattr(event, name)

@@ -8,8 +8,9 @@ again. A body's facts come from the mode it is entered in.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import PARAMETER, Obj

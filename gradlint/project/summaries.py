@@ -7,8 +7,10 @@ is taken to change nothing and to return anything.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
@@ -39,8 +41,7 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 
-@dataclass(slots=True)
-class Returned:
+class Returned(Struct):
     """One value that a body returns, with what its objects were when it returned."""
 
     value: Value
@@ -48,8 +49,7 @@ class Returned:
     contents: dict[Atom, Value]
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """One body solved for one entry mode."""
 
     body: Body

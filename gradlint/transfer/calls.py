@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
@@ -51,8 +52,7 @@ PROBE = "reveal_grad_mode"
 """A function of this name asks for the grad modes in force; it does nothing else."""
 
 
-@dataclass(slots=True)
-class Site:
+class Site(Struct):
     """One call with its arguments evaluated. ``given``: what is called is this argument (``checkpoint(model, x)``)."""
 
     event: ir.Call

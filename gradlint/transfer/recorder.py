@@ -7,8 +7,9 @@ each visit replaces what the block's earlier ones had recorded.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from msgspec import Struct, field
 
 from gradlint.facts import Backward, Happening
 
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=Happening)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalCall:
+class LocalCall(Struct, frozen=True):
     """A call of a function of this file: ``modes`` are those around the call, ``span`` is where it stands."""
 
     fn: Fn
@@ -55,8 +55,7 @@ class Handed(NamedTuple):
     by: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wrapping(Happening):
+class Wrapping(Happening, frozen=True):
     """A decorator above a definition: a grad-mode context, or (``context`` None) the mark that it adds.
 
     ``wrapped`` is what it was given: the function with the decorators below this one, or the class.
@@ -78,8 +77,7 @@ class Setter(NamedTuple):
     outside: bool = False
 
 
-@dataclass(slots=True)
-class Recorder:
+class Recorder(Struct):
     """The record of one body."""
 
     happenings: dict[int, list[Happening]] = field(default_factory=dict)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
@@ -28,8 +30,7 @@ MOST_HOPS = 3
 """How many functions of the file may stand between a forward and the evaluation that it is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A forward that records, seen from a body: made there (``hops`` 0) or in a function that the body calls.
 
     ``call`` is the call that stands in ``body``, ``uses`` is what becomes of the result, ``marks`` what is known of

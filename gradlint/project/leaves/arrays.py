@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.facts import Backward, Modes, Operand

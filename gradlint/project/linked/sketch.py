@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
@@ -69,15 +68,14 @@ def place(lines: Lines, span: Span) -> Place:
     return Place(found.line, found.column, found.end_line, found.end_column)
 
 
-@dataclass(slots=True)
-class _Scope:
+class _Scope(msgspec.Struct):
     """The names that a function, a class or the module binds, and the function whose code it is part of."""
 
     qualname: str
     around: _Scope | None = None
     is_class: bool = False
-    names: dict[str, tuple[Thing, ...]] = field(default_factory=dict)
-    calls: dict[Call, None] = field(default_factory=dict)
+    names: dict[str, tuple[Thing, ...]] = msgspec.field(default_factory=dict)
+    calls: dict[Call, None] = msgspec.field(default_factory=dict)
     yields: bool = False
     switches: bool = False
     bases: tuple[tuple[Thing, ...], ...] = ()

@@ -7,7 +7,6 @@ into it need no rule of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -38,8 +37,7 @@ GIVEN, END, RAISED = 0, 1, 2
 """The blocks of a stub's graph: what it does, its end, and where exceptions leave it."""
 
 
-@dataclass(slots=True, eq=False)
-class Made(Event):
+class Made(Event, eq=False):
     """What made an object of a stub."""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias, cast
+
+from msgspec import Struct
 
 from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Atom, Obj, Sym, Value
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 Happens: TypeAlias = "Backward | Step | Clear | Touch | Clip | Scaling"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Op:
+class Op(Struct, frozen=True, eq=False):
     """One event of the protocol: ``what`` happens at ``position`` among those of ``block``."""
 
     block: int

@@ -6,8 +6,9 @@ reaches something out of sight is said to have been passed on, never to be unuse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
@@ -56,8 +57,7 @@ class Use(NamedTuple):
     holder: Node | None = None
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(Struct):
     """All places that a value gets to, each with whether it is surely still on the graph there, and its uses."""
 
     nodes: dict[Node, bool] = field(default_factory=dict)

@@ -109,12 +109,12 @@ class Run:
 
     def _views(self, link: Link) -> dict[str, View]:
         """Pass on what the files told since this was asked last; return what they are told in return."""
-        from gradlint.linking.completing import completed
+        from gradlint.linking.completing import retold
         from gradlint.linking.interface import decode_interface
 
         for name, (data, reads) in sorted(self._told.items()):
             told, before = decode_interface(data), self._interfaces.get(name)
-            self._interfaces[name] = told if before is None else completed(told, before)
+            self._interfaces[name] = told if before is None else retold(told, before)
             link.tell(self._interfaces[name], reads)
         self._told.clear()
         return link.views()

@@ -8,13 +8,14 @@ import pytest
 from interfaces import at, cls, file, function
 from linked import told_and_read
 
-from gradlint.linking.completing import completed
+from gradlint.linking.completing import completed, retold
 from gradlint.linking.interface import (
     Caller,
     Effect,
     Function,
     Given,
     Made,
+    Named,
     Parameter,
     View,
 )
@@ -101,6 +102,32 @@ def test_looking_again_at_everything_finds_the_same(root: Path, monkeypatch: pyt
     tell = Link.tell
     monkeypatch.setattr(Link, "tell", lambda link, interface, reads=None: tell(link, interface))
     assert lint_project(root).findings == found
+
+
+@pytest.mark.parametrize("root", PROJECTS, ids=lambda path: path.name)
+def test_names_that_are_kept_answer_like_names_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    views = Link.views
+    told: list[dict[str, View]] = []
+
+    def recorded(link: Link) -> dict[str, View]:
+        told.append(views(link))
+        return told[-1]
+
+    monkeypatch.setattr(Link, "views", recorded)
+    lint_project(root)
+    kept = told.copy()
+    told.clear()
+    monkeypatch.setattr("gradlint.linking.link.outline", lambda interface: object())
+    lint_project(root)
+    assert told == kept
+
+
+def test_imports_are_told_in_the_words_of_the_file() -> None:
+    before = file("main.py", imports={"Net": "lib.Net", "f": "main.py:f"}, classes=[cls("Own", "lib.Net")])
+    told = file("main.py", imports={"Net": "lib.py:Net", "f": "lib.py:f"}, classes=[cls("Own", "lib.py:Net")])
+    found = retold(told, before)
+    assert found.names == {"Net": (Named("lib.Net"),), "f": (Named("lib.py:f"),)}
+    assert found.classes["Own"].bases == ((Named("lib.Net"),),)
 
 
 def test_what_was_asked_about_once_is_wanted_still() -> None:

@@ -12,7 +12,7 @@ class Classes:
     """All functions and classes of the run by id (``path:qualname``; a module is ``path:``).
 
     ``interfaces`` are by path. No answer depends on their order or on what was asked before; an id that is not there
-    has no bases, methods or subclasses, and is no error. The mapping must not change afterwards.
+    has no bases, methods or subclasses, and is no error. Of a mapping that changes afterwards, see `retell`.
     """
 
     def __init__(self, interfaces: Mapping[str, Interface]) -> None:
@@ -23,6 +23,10 @@ class Classes:
         self._derived: dict[str, list[str]] | None = None
         self._subclasses: dict[str, tuple[str, ...]] = {}
         self._replacing: dict[tuple[str, str], tuple[str, ...]] = {}
+
+    def retell(self, interface: Interface) -> None:
+        """Take what a file tells now; what names stand for must not depend on the difference (see `outline`)."""
+        self._lookup.retell(interface)
 
     def function(self, identity: str) -> Function | None:
         """Return the function of an id; that of a module is its own code."""

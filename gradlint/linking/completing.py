@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gradlint.linking.interface import DECIDING, Interface
+from gradlint.linking.interface import DECIDING, Class, Interface, Named, Thing
 
 
 def completed(told: Interface, before: Interface) -> Interface:
@@ -24,3 +24,26 @@ def completed(told: Interface, before: Interface) -> Interface:
     names = {name: things for name, things in before.names.items() if name in functions}
     wants = told.wants | before.wants
     return msgspec.structs.replace(told, names=names | told.names, functions=functions, classes=classes, wants=wants)
+
+
+def retold(told: Interface, before: Interface) -> Interface:
+    """Return what a file tells, as `completed`, that was told of others since ``before``.
+
+    What it has from others it says as before: what imports stand for is found out from all files together, and in the
+    file's own words that is found out once.
+    """
+    found = completed(told, before)
+    names = {name: _in_its_words(things, before.names.get(name, ())) for name, things in found.names.items()}
+    classes = {name: _with_its_bases(cls, before.classes.get(name)) for name, cls in found.classes.items()}
+    return msgspec.structs.replace(found, names=names, classes=classes)
+
+
+def _with_its_bases(now: Class, before: Class | None) -> Class:
+    if before is None or len(before.bases) != len(now.bases):
+        return now
+    return msgspec.structs.replace(now, bases=tuple(map(_in_its_words, now.bases, before.bases)))
+
+
+def _in_its_words(now: tuple[Thing, ...], before: tuple[Thing, ...]) -> tuple[Thing, ...]:
+    imported = bool(before) and all(isinstance(thing, Named) and ":" not in thing.name for thing in before)
+    return before if imported else now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gradlint.linking import turns
 from gradlint.linking.interface import EMPTY, Interface, View
+from gradlint.linking.lookup import outline
 from gradlint.linking.names import Names
 from gradlint.linking.reads import Reads, is_news
 from gradlint.linking.views import views_and_leads
@@ -21,6 +22,7 @@ class Link:
 
     def __init__(self) -> None:
         self._interfaces: dict[str, Interface] = {}
+        self._names: Names | None = None
         self._reads: dict[str, Reads | None] = {}
         self._told: dict[str, View] = {}
         self._now: dict[str, View] = {}
@@ -34,9 +36,15 @@ class Link:
         ``reads`` is what it looked at of what it was told; None if that is not known.
         """
         self._reads[interface.path] = reads
-        if interface != self._interfaces.get(interface.path):
-            self._interfaces[interface.path] = interface
-            self._news = True
+        known = self._interfaces.get(interface.path)
+        if interface == known:
+            return
+        self._interfaces[interface.path] = interface
+        self._news = True
+        if known is None or outline(known) != outline(interface):
+            self._names = None
+        elif self._names is not None:
+            self._names.retell(interface)
 
     def views(self) -> dict[str, View]:
         """Return by path what files are to be told that differs from what they were told before, and looked at.
@@ -46,7 +54,8 @@ class Link:
         """
         if self._news:
             self._news = False
-            self._now, self._leads = views_and_leads(self._interfaces, Names(self._interfaces), self._told)
+            self._names = self._names or Names(self._interfaces)
+            self._now, self._leads = views_and_leads(self._interfaces, self._names, self._told)
         changed = {path for path, view in self._now.items() if view != self._told.get(path, EMPTY)}
         self._turns += 1
         matters = {path for path in changed if self._is_news(path)}

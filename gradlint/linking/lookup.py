@@ -27,12 +27,17 @@ class Lookup:
         self._modules = Modules(interfaces)
         self.functions: dict[str, Function] = {}
         self.classes: dict[str, Class] = {}
-        for path, interface in sorted(interfaces.items()):
-            self.functions.update((f"{path}:{name}", function) for name, function in interface.functions.items())
-            self.classes.update((f"{path}:{name}", cls) for name, cls in interface.classes.items())
+        for _, interface in sorted(interfaces.items()):
+            self.retell(interface)
         self._starring = self._star_imports()
         self._defining = self._definitions() if self._starring else {}
         self._starred: dict[str, dict[str, list[str]]] = {}
+
+    def retell(self, interface: Interface) -> None:
+        """Take what a file tells now of its functions and classes; its `outline` must be what it was."""
+        path = interface.path
+        self.functions.update((f"{path}:{name}", function) for name, function in interface.functions.items())
+        self.classes.update((f"{path}:{name}", cls) for name, cls in interface.classes.items())
 
     def said(self, path: str, name: str, method: Method) -> tuple[str, ...]:
         """Return what an id or a dotted name of an import may stand for in the file ``path``, sorted: ids, and
@@ -175,6 +180,13 @@ class Lookup:
             for name in {*interface.names, *interface.functions, *interface.classes}:
                 defining.setdefault(name, []).append(path)
         return defining
+
+
+def outline(interface: Interface) -> tuple[object, ...]:
+    """Return all of an interface that what names stand for depends on."""
+    functions = {name: function.abstract for name, function in interface.functions.items()}
+    classes = {name: (cls.bases, cls.methods) for name, cls in interface.classes.items()}
+    return interface.names, interface.stars, functions, classes
 
 
 def path_of(identity: str) -> str:

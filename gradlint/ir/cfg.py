@@ -71,7 +71,7 @@ class Graph(Struct, eq=False):
     too_large: bool = False
 
 
-def _no_calls(name: str) -> Iterator[tuple[int, bool]]:
+def _no_calls(name: str) -> Iterator[tuple[int, int, bool]]:
     return iter(())
 
 
@@ -103,8 +103,8 @@ class Body(Struct, eq=False):
     left_out: frozenset[str] = frozenset()
     """Of a class: the names of its functions that say nothing of gradients and are no ``children``."""
     children: list[Body] = field(default_factory=list)
-    calls: Callable[[str], Iterator[tuple[int, bool]]] = _no_calls
-    """Of a module: the lines of its text that call something of a name, each with whether it was lowered."""
+    calls: Callable[[str], Iterator[tuple[int, int, bool]]] = _no_calls
+    """Of a module: the lines and columns of its text that call something of a name, and whether each was lowered."""
     _graph: Graph | None = None
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
 from gradlint.facts import Elsewhere
+from gradlint.ir import events as ir
 from gradlint.project import contracts
 from gradlint.project.summaries import inside
 
@@ -90,9 +91,10 @@ def switched(modes: int) -> bool:
 
 def is_called_out_of_sight(program: Program, body: Body, solved: Collection[Body]) -> bool:
     """Whether a function of the file that was not solved calls ``body``, as far as the name tells."""
-    for line, lowered in program.module.calls(body.name) if body.kind == "function" else ():
-        caller = program.module
-        while inner := next((child for child in caller.children if child.span[0] <= line <= child.span[2]), None):
+    for line, column, lowered in program.module.calls(body.name) if body.kind == "function" else ():
+        caller, place = program.module, (line, column, line, column)
+        # A lambda that is handed over in the call stands on its line, and does not call.
+        while inner := next((child for child in caller.children if ir.is_within(place, child.span)), None):
             caller = inner
         if caller not in solved or not lowered:
             return True

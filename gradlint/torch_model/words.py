@@ -136,7 +136,7 @@ _ENTRY = re.compile(
 """The left side of an assignment to an entry of what is plainly a dict or a list, and an annotation."""
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
-_TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|hessian)\(")
+_TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|vhp|hvp|hessian|jacobian)\(")
 _CUSTOM_FUNCTION = re.compile(r"class (\w+)\([\w.]*\bFunction\)")
 
 _FORWARD = re.compile(r"\n[ \t]+def forward\(")
@@ -194,7 +194,7 @@ def _places(text: str) -> Iterator[int]:
     yield from _edits(text)
     yield from _made_in_forward(text)
     yield from _past_apply(text)
-    if "torch.func" in text or "functorch" in text:
+    if "torch.func" in text or "functorch" in text or "autograd.functional" in text:
         yield from (match.start() for match in _TRANSFORM.finditer(text))
     yield from _taken_out(text)
     yield from _items(text)

@@ -68,11 +68,12 @@ class Source:
             return node.value
         return self.segment(node)
 
-    def calls(self, name: str) -> Iterator[tuple[int, bool]]:
-        """The lines that call something called ``name``, each with whether it is part of the outline."""
+    def calls(self, name: str) -> Iterator[tuple[int, int, bool]]:
+        """The lines and columns that call something called ``name``, each with whether it is part of the outline."""
         for match in re.finditer(rf"(?<!def )(?<!class )\b{re.escape(name)}[ \t]*\(", self.text):
             line = bisect_right(self.line_starts, match.start())
-            yield line, name in self._outline_lines[line - 1]
+            column = len(self.text[self.line_starts[line - 1] : match.start()].encode(errors="ignore"))
+            yield line, column, name in self._outline_lines[line - 1]
 
     # -- bodies --------------------------------------------------------------------------------------------
 

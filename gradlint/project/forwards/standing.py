@@ -64,7 +64,7 @@ class Standing:
         """Whether a method of a class that was not lowered calls a ``train``."""
         span = cls.body.span if isinstance(cls, Cls) else (0, 0, -1, 0)
         calls = self.program.module.calls("train")
-        return any(span[0] <= line <= span[2] and not lowered for line, lowered in calls)
+        return any(span[0] <= line <= span[2] and not lowered for line, _, lowered in calls)
 
     def _settled(self, name: str, scopes: list[Body]) -> Span | None:
         """Where bodies put ``name``, or what it is part of, in eval mode, unless one puts it in train mode."""

@@ -201,7 +201,7 @@ class Search(Reading):
             if OWN_ITEMS & names.keys():
                 return True
         first, _, last, _ = self.cls.body.span
-        named = (line for name in REGISTERS for line, _ in self.program.module.calls(name))
+        named = (line for name in REGISTERS for line, _, _ in self.program.module.calls(name))
         return any(first <= line <= last for line in named)
 
     def _is_frozen(self, atoms: set[Atom]) -> bool:

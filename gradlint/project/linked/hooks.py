@@ -33,7 +33,7 @@ def calling(module: Body) -> Iterator[Body]:
     """The methods of a file that by their text call such a step of their class: one that is called like inference."""
     for cls in (child for child in module.children if child.kind == "class"):
         steps = [child for child in cls.children if purpose.is_telling(child) and classes.is_abstract(child)]
-        lines = {line for step in steps for line, lowered in module.calls(step.name) if lowered}
+        lines = {line for step in steps for line, _, lowered in module.calls(step.name) if lowered}
         yield from (child for child in cls.children if any(child.span[0] <= line <= child.span[2] for line in lines))
 
 

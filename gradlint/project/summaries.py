@@ -269,7 +269,11 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
         replay_gradients(ip, program, site, fn, run, happening, arguments, inline=False)
         if isinstance(happening, Edit):
             replay_edit(ip, program, site, fn, run, happening, arguments)
-    for atom, marks in program.marks_left.get((fn.body, run.entry), {}).items():
+    left = program.marks_left.get((fn.body, run.entry), {})
+    parts = {part for atom in left for part in calls.in_order(ip, atom) if part is not atom}
+    for atom, marks in left.items():
+        if atom in parts:
+            continue
         for given in substitute(program, fn.body, frozenset((atom,)), arguments):
             if marks & (EVAL | TRAIN):
                 calls.set_training(

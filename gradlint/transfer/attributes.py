@@ -326,8 +326,9 @@ def flag(ip: Interpreter, event: Any, whole: Value, value: bool | None, form: st
     for atom in whole:
         module = atom.owner if isinstance(atom, Obj) and atom.type == PARAMETER else atom
         if module is not None and (module is not atom or ip.program.is_module(atom)) and form != "attribute-of-module":
-            marks = ip.state.marks.get(module, 0)
-            ip.state.marks[module] = (marks & ~(FROZEN | THAWED)) | (THAWED if value else FROZEN)
+            for part in calls.in_order(ip, module):
+                marks = ip.state.marks.get(part, 0)
+                ip.state.marks[part] = (marks & ~(FROZEN | THAWED)) | (THAWED if value else FROZEN)
         if not isinstance(atom, (Obj, Sym)):
             continue
         place = ip.state.place(atom)

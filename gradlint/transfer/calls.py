@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -48,6 +49,8 @@ MARKS = frozenset(
     torch.jit.unused torch.compile torch.compiler.disable""".split()
 )
 """Decorators that return something that runs the function itself."""
+DEEPEST = 5
+"""How many sequences of modules inside each other are looked into."""
 PROBE = "reveal_grad_mode"
 """A function of this name asks for the grad modes in force; it does nothing else."""
 
@@ -418,9 +421,18 @@ def set_training(ip: Interpreter, event: Any, module: Value, mode: int, how: str
     name = next(iter(module)).label if module else ""
     ip.recorder.note(ModuleMode(event.span, *ip.where(), ip.describe(module, name, event.span), mode, how))
     for atom in module:
-        marks = ip.state.marks.get(atom, UNTOUCHED)
-        ip.state.marks[atom] = (marks if mode & UNTOUCHED else marks & ~(EVAL | TRAIN | UNTOUCHED)) | mode
         ip.program.seen_as_module.add(atom)
+        for part in in_order(ip, atom):
+            marks = ip.state.marks.get(part, UNTOUCHED)
+            ip.state.marks[part] = (marks if mode & UNTOUCHED else marks & ~(EVAL | TRAIN | UNTOUCHED)) | mode
+
+
+def in_order(ip: Interpreter, module: Atom, depth: int = 0) -> Iterator[Atom]:
+    """A module and, of a ``Sequential`` with known parts, these: what is set of the whole is set of them."""
+    yield module
+    for value in ip.program.sequences.get(module, ()) if depth < DEEPEST else ():
+        for part in value:
+            yield from in_order(ip, part, depth + 1)
 
 
 # -- small questions ---------------------------------------------------------------------------------------

@@ -137,6 +137,8 @@ _ENTRY = re.compile(
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
 _TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|vhp|hvp|hessian|jacobian)\(")
+_FILLED_ONCE = re.compile(r"if (?:not hasattr\(self, ?[\"'])?(?:self\.)?(\w+)(?: is None|[\"']\)):\s+self\.\1[ \t]*=")
+"""What is computed where an attribute is still empty: the first call decides in which mode."""
 _CUSTOM_FUNCTION = re.compile(r"class (\w+)\([\w.]*\bFunction\)")
 
 _FORWARD = re.compile(r"\n[ \t]+def forward\(")
@@ -196,6 +198,8 @@ def _places(text: str) -> Iterator[int]:
     yield from _past_apply(text)
     if "torch.func" in text or "functorch" in text or "autograd.functional" in text:
         yield from (match.start() for match in _TRANSFORM.finditer(text))
+    if "inference_mode" in text:
+        yield from (match.start() for match in _FILLED_ONCE.finditer(text))
     yield from _taken_out(text)
     yield from _items(text)
     spoilt = _SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)

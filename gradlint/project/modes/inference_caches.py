@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Atom, Literal, Obj
+from gradlint.domains.values import Api, Atom, Literal, Obj, Value
 from gradlint.facts import Forward
 from gradlint.facts.modes import EscapedTensor
 from gradlint.ir import events as ir
@@ -68,14 +68,26 @@ def cache_of(program: Program, tracer: Tracer, module: Atom) -> Cache | None:
 
 
 def is_filled_once(definitions: Definitions, run: Run, event: ir.SetAttr) -> bool:
-    """Whether an attribute is set only where it is None."""
+    """Whether an attribute is set only where it is None, or is not there."""
     first = definitions.blocks[event].events[0]
-    if not isinstance(first, ir.Assume) or not first.truth:
+    if not isinstance(first, ir.Assume):
         return False
-    asked = definitions.makers.get(first.cond)
-    if not isinstance(asked, ir.Compare) or asked.op not in ("is", "=="):
+    asked, truth = definitions.makers.get(first.cond), first.truth
+    if isinstance(asked, ir.Unary) and asked.op == "not":
+        asked, truth = definitions.makers.get(asked.src), not truth
+    if isinstance(asked, ir.Call):
+        return not truth and asks_for(run, asked, event.name)
+    if not truth or not isinstance(asked, ir.Compare) or asked.op not in ("is", "=="):
         return False
     read = definitions.makers.get(asked.left)
     none = run.temps[asked.right]
     is_none = bool(none) and all(isinstance(atom, Literal) and atom.value is None for atom in none)
     return is_none and isinstance(read, ir.Attr) and read.name == event.name
+
+
+def asks_for(run: Run, call: ir.Call, attribute: str) -> bool:
+    """Whether a call is ``hasattr(self, "attribute")``."""
+    callee: Value = run.temps[call.func] if call.func >= 0 else frozenset()
+    name: Value = run.temps[call.args[1]] if len(call.args) == 2 else frozenset()
+    named = {atom.value if isinstance(atom, Literal) else None for atom in name} == {attribute}
+    return named and {atom.name if isinstance(atom, Api) else "" for atom in callee} == {"builtins.hasattr"}

@@ -65,6 +65,7 @@ from gradlint.project.leaves.lost_parameters import lost_parameters
 from gradlint.project.leaves.nan_gradients import NanGradients
 from gradlint.project.leaves.needless_states import States
 from gradlint.project.leaves.replaced_leaves import Replaced
+from gradlint.project.leaves.rescued_leaves import rescued
 from gradlint.project.leaves.stale_gradients import StaleGradients
 from gradlint.project.leaves.tying import Tying
 from gradlint.project.lifetime.bootstrapping import attached_targets
@@ -233,10 +234,11 @@ def backwards(program: Program, run: Run) -> Iterator[Backward]:
     """
     called = called_off(program, run.body) if grad_mode.never_records(run.entry) else ()
     flags = run.recorder.all(GradFlag)
+    wanted = run.flags_read - rescued(program, run)
     for backward in run.recorder.backwards():
         own = {flag.span for flag in flags if flag.target.atoms & backward.target.atoms}
         meant = backward.deliberate and not (backward.how == "grad" and backward.target.cut)
-        flagged = frozenset[Span]() if meant else backward.target.flagged - (run.flags_read - own)
+        flagged = frozenset[Span]() if meant else backward.target.flagged - (wanted - own)
         target = replace(backward.target, flagged=flagged)
         yield replace(backward, target=target if target.off is not None else replace(target, called=called))
 

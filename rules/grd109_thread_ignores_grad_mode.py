@@ -101,6 +101,8 @@ class ThreadIgnoresGradMode(Rule):
         for fact in facts.thread_jobs:
             yield self.finding(fact.span, fact.because, fact=fact, call=fact.call, job=fact.job)
 
-    def fix(self, fact: ThreadJob, source: Source) -> Fix:
-        """Turn gradients off in the job."""
+    def fix(self, fact: ThreadJob, source: Source) -> Fix | None:
+        """Turn gradients off in the job, where it is code in sight."""
+        if fact.forward == fact.span:
+            return None
         return Fix(Safety.UNSAFE, "turn gradients off in the job", modes.guarded_whole(source, fact.forward))

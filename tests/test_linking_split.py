@@ -36,6 +36,7 @@ STAYS: dict[tuple[str, str], str] = {
     ): "a guard in the same file is that of all methods",
     ("GRD113/facts_rows", "Rotary"): "what a module of another file keeps is not told",
     ("GRD115/handed_over", "timed"): "in which mode another file calls what it is handed is not told",
+    ("GRD109/asking", "rescaled"): "that a function of another file asks for the mode is not told",
     ("GRD113/filled_once", "Masked"): "what a module of another file keeps is not told",
     ("GRD113/filled_once", "Phased"): "what a module of another file keeps is not told",
     ("GRD119/traces", "Teacher"): "that what an imported function returns has no graph is asked of code in sight",

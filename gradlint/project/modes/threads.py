@@ -14,6 +14,7 @@ from gradlint.facts import Backward, Forward
 from gradlint.facts.modes import ThreadJob
 from gradlint.ir import events as ir
 from gradlint.project.modes.lazy import reads_tracked, since, switches
+from gradlint.torch_model import mode_queries
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Ref, Span
@@ -48,7 +49,8 @@ def jobs(program: Program, tracer: Tracer, run: Run) -> Iterator[ThreadJob]:
         places = [runs_tracked(program, tracer, run, atom, call) for atom in run.temps[job]]
         tracked = [place for place in places if place is not None]
         if tracked and len(tracked) == len(places):
-            because = (*since(run, tracer, call), (min(tracked), "the job runs this with gradients on"))
+            subject = "the job runs this" if min(tracked) != call.span else "the job runs"
+            because = (*since(run, tracer, call), (min(tracked), f"{subject} with gradients on"))
             written = f"{run.labels[call.func]}(...)"
             yield ThreadJob(call.span, written, run.labels[job] or "the job", min(tracked), because)
 
@@ -97,7 +99,9 @@ def behind_partial(run: Run, definitions: Definitions, ref: Ref) -> Ref:
 
 
 def runs_tracked(program: Program, tracer: Tracer, run: Run, atom: Atom, call: ir.Call) -> Span | None:
-    """Where a job computes on a graph if gradients are on; None if it may not, or if it trains."""
+    """Where a job computes on a graph if gradients are on, or asks whether they are; None if it may not, or trains."""
+    if isinstance(atom, Api):
+        return call.span if atom.name in mode_queries() else None
     if isinstance(atom, (Obj, Sym)):
         recording = program.is_module(atom) and program.inside_forward(atom, grad_mode.ON) & grad_mode.RECORDS
         return call.span if recording else None
@@ -107,4 +111,17 @@ def runs_tracked(program: Program, tracer: Tracer, run: Run, atom: Atom, call: i
     if inside is None or inside.recorder.all(Backward):
         return None
     forwards = (forward.span for forward in inside.recorder.all(Forward) if forward.modes.records)
-    return next(forwards, atom.body.name_span if reads_tracked(run, tracer, atom) else None)
+    # A job that sets the mode asks for it in order to set it back.
+    asked = queries(inside) if not inside.setters else ()
+    asking = (query.span for query in asked if grad_mode.INHERITED & tracer.modes(atom.body, query))
+    return next(forwards, next(asking, atom.body.name_span if reads_tracked(run, tracer, atom) else None))
+
+
+def queries(run: Run) -> Iterator[ir.Call]:
+    """The calls in one body that ask for the mode in force."""
+    events = (event for block in run.body.graph.blocks for event in block.events)
+    for event in events:
+        if isinstance(event, ir.Call) and event.func >= 0:
+            names = {atom.name if isinstance(atom, Api) else "" for atom in run.temps[event.func]}
+            if names and names <= mode_queries():
+                yield event

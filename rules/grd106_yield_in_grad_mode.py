@@ -93,7 +93,7 @@ def evaluating(model):
 ```
 
 A generator that is only ever consumed whole, as in `list(features(...))`, leaks nothing; it is reported nevertheless
-unless it is defined next to its only use.
+unless it is defined next to its only use, or in a script.
 
 ## Fix safety
 

@@ -54,6 +54,7 @@ STAYS: dict[tuple[str, str], str] = {
         "run_model",
     ): "that a caller in another file will restore the mode is not told",
     ("GRD106/generators", "ng"): "no body is looked at for what an imported name means",
+    ("GRD106/consumed_in_a_script", "features"): "who consumes the generators of another file is not told",
     ("GRD402/other_loops", "AverageMeter"): "what keeps the graph is called by the object, not by the call",
     ("GRD403/objects", "Meter"): "what an object of another file keeps is not told",
     ("GRD403/parts_and_sums", "logged_step"): "in which part another file hands back what it walked is not told",

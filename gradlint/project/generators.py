@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradlint.domains import grad_mode
 from gradlint.domains.values import Api, Atom, Context, Obj
+from gradlint.project import entries
+from gradlint.project.modes import leaks
 from gradlint.torch_model import grad_contexts
 from gradlint.transfer.calls import MARKS
 
@@ -34,8 +37,22 @@ def keeps_generator(decorator: Atom) -> bool:
 
 
 def is_consumed_whole(program: Program, body: Body) -> bool:
-    """Whether every use of a local generator function is one call that runs it to its end: ``list(features())``."""
-    if body.parent is None or body.parent.kind != "function" or body in program.escapes:
+    """Whether every use of a generator function is one call that runs it to its end: ``list(features())``.
+
+    All uses must be in sight: it is local, or stands in a script that no other file calls.
+    """
+    if body.parent is None or body in program.escapes:
+        return False
+    if body.parent.kind != "function" and not is_of_script(program, body):
         return False
     made = [atom for atom, fn in program.generators.items() if fn.body is body]
     return bool(made) and all(atom in program.consumed for atom in made)
+
+
+def is_of_script(program: Program, body: Body) -> bool:
+    """Whether ``body`` is a function of a script, and every call of it is in sight."""
+    module = program.runs.get((program.module, grad_mode.INHERITED))
+    if body.parent is not program.module or module is None or not leaks.is_script(program.module, module):
+        return False
+    solved = {body for body, _ in program.runs}
+    return not entries.callers_elsewhere(program, body) and not entries.is_called_out_of_sight(program, body, solved)

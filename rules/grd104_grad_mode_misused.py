@@ -88,7 +88,7 @@ def run(model, x, fast):
 ```
 
 Of a variable, the type is known only where its value is visible; `torch.set_grad_enabled(mode)` with a `mode` that
-comes from outside is not reported.
+comes from outside is reported only if a call in the same file hands in what is not a bool.
 
 ## Fix safety
 
@@ -122,6 +122,7 @@ WORDS = {
     "uncalled": "it is a class here, not a context: the call is missing",
     "wraps": "it takes no argument but a function to decorate",
     "argument": "{detail} is not a bool, torch raises a `TypeError`",
+    "handed": "a caller hands in what is not a bool, torch raises a `TypeError`",
     "no-argument": "its argument is missing, torch raises a `TypeError`",
 }
 
@@ -144,7 +145,15 @@ class GradModeMisused(Rule):
                 what = WORDS[misuse.form].format(detail=misuse.detail)
                 needs = misuse.context.endswith("set_grad_enabled") or "argument" in misuse.form
                 instead = f"{misuse.context}(True)` or `{misuse.context}(False)" if needs else f"{misuse.context}()"
-                yield self.finding(misuse.span, fact=misuse, call=misuse.shown, what=what, instead=instead)
+                yield self.finding(
+                    misuse.span,
+                    misuse.because,
+                    fact=misuse,
+                    help=f"hand in True or False for `{misuse.detail}`" if misuse.form == "handed" else None,
+                    call=misuse.shown,
+                    what=what,
+                    instead=instead,
+                )
 
     def fix(self, fact: ContextMisuse, source: Source) -> Fix | None:
         """Call it, or give it what it takes, where only one thing can be meant."""

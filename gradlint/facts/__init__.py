@@ -234,12 +234,13 @@ class ContextMisuse(Happening, frozen=True):
 
     ``form``: ``discarded`` (a statement), ``unused`` (stored, never entered), ``short-circuit`` (``no_grad() and
     other()``), ``replaced`` (assigned over torch's function), ``uncalled`` (``with torch.no_grad:``), ``wraps``
-    (``no_grad(model)``), ``argument`` (not a bool), ``no-argument``.
+    (``no_grad(model)``), ``argument`` (not a bool), ``handed`` (neither is what a caller hands in), ``no-argument``.
     """
 
     form: str
     context: str
     detail: str = ""
+    because: Reasons = ()
 
     @property
     def shown(self) -> str:

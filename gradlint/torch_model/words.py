@@ -137,6 +137,8 @@ _ENTRY = re.compile(
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
 _TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|vhp|hvp|hessian|jacobian)\(")
+_SETS_TO_VARIABLE = re.compile(r"set_grad_enabled\((?:mode=)?(?!True|False|None)[a-z_]\w*\)")
+_DEFINED = re.compile(r"def[ \t]+(\w+)")
 _FILLED_ONCE = re.compile(r"if (?:not hasattr\(self, ?[\"'])?(?:self\.)?(\w+)(?: is None|[\"']\)):\s+self\.\1[ \t]*=")
 """What is computed where an attribute is still empty: the first call decides in which mode."""
 _CUSTOM_FUNCTION = re.compile(r"class (\w+)\([\w.]*\bFunction\)")
@@ -193,6 +195,7 @@ def _places(text: str) -> Iterator[int]:
         for match in word.finditer(text):
             yield match.start()
     yield from _aliases(text)
+    yield from _handing_in(text)
     yield from _edits(text)
     yield from _made_in_forward(text)
     yield from _past_apply(text)
@@ -219,6 +222,15 @@ def _aliases(text: str) -> Iterator[int]:
             names.update(found.group(1) for found in (imported, assigned) if found)
     for name in sorted(names):
         for match in re.finditer(rf"{name}\b", text):
+            yield match.start()
+
+
+def _handing_in(text: str) -> Iterator[int]:
+    """The calls of functions that set the mode to a variable, which may be what they are handed."""
+    heads = (text.rfind("def ", 0, match.start()) for match in _SETS_TO_VARIABLE.finditer(text))
+    names = {found.group(1) for start in heads if start >= 0 and (found := _DEFINED.match(text, start)) is not None}
+    for name in sorted(names - {"__init__"}):
+        for match in re.finditer(rf"(?<!def ){name}\(", text):
             yield match.start()
 
 

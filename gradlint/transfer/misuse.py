@@ -44,7 +44,10 @@ ASKS = re.compile(r"(?:^|\.)(?:is_\w+|has_\w+|equal|allclose)$")
 
 def check_argument(ip: Interpreter, event: ir.Call, name: str, given: Value) -> bool:
     """Note an argument that is not a bool for certain, or that the context does not take; true if it is fine."""
-    if not all(is_no_bool(ip, atom) for atom in given) and grad_contexts()[name].mode == "argument":
+    if (
+        not all(is_no_bool(atom, ip.state.place(atom).via) for atom in given)
+        and grad_contexts()[name].mode == "argument"
+    ):
         return True
     form = "argument" if grad_contexts()[name].mode == "argument" else "wraps"
     ip.recorder.note(ContextMisuse(event.span, *ip.where(), form, name, shown(ip, event, given)))
@@ -57,8 +60,8 @@ def shown(ip: Interpreter, event: ir.Call, given: Value) -> str:
     return repr(only.value) if isinstance(only, Literal) else written(ip, event)
 
 
-def is_no_bool(ip: Interpreter, atom: Atom) -> bool:
-    """Whether an atom is something other than True or False for certain."""
+def is_no_bool(atom: Atom, via: str) -> bool:
+    """Whether an atom, which the operation ``via`` has made, is something other than True or False for certain."""
     if isinstance(atom, Literal):
         return not isinstance(atom.value, bool)
     if isinstance(atom, (Fn, Cls, Tuple)):
@@ -66,8 +69,8 @@ def is_no_bool(ip: Interpreter, atom: Atom) -> bool:
     if not isinstance(atom, Obj):
         return False
     if atom.type == SCALAR:
-        return ip.state.place(atom).via in NUMBERS
-    asks = isinstance(atom.event, ir.Compare) or ASKS.search(ip.state.place(atom).via) is not None
+        return via in NUMBERS
+    asks = isinstance(atom.event, ir.Compare) or ASKS.search(via) is not None
     return atom.type in (CONTAINER, PARAMETER) or (atom.type == TENSOR and not asks)
 
 

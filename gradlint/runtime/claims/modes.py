@@ -46,13 +46,13 @@ def made_in_vain(question: Question) -> Answer:
 def misused(question: Question) -> Answer:
     """GRD104: a gradient-mode context that is not called, or called with what it does not take."""
     switched = question.at(question.recording.switches)
+    errors = [error for row in question.at(question.recording.calls) for error in row.errors]
+    error = question.raised() or next(iter(errors), None)
+    if error and (not switched or error.startswith("TypeError")):  # of several callers one may hand in a bool
+        return confirmed(f"raised `{error}`")
     if switched:
         count = sum(row.count for row in switched)
         return refuted(f"switched the gradient mode {counted(count, 'time')}, and nothing was raised")
-    errors = [error for row in question.at(question.recording.calls) for error in row.errors]
-    error = question.raised() or next(iter(errors), None)
-    if error:
-        return confirmed(f"raised `{error}`")
     if question.hits:
         return confirmed(f"{question.ran} and set no gradient mode")
     return undecided("it is not known whether this ran")

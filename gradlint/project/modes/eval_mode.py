@@ -22,25 +22,37 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
     from gradlint.project.protocol.protocol import Op, Protocol
     from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
 
 ON_PURPOSE = re.compile(
     r"(?:^|_)mc(?:_|$)|monte|dropout|uncertain|bayes|stochast|calibrat|recalib|update_bn|bn_|_bn|adapt", re.IGNORECASE
 )
 """Names of code that runs a module in train mode without training it."""
+COMPARES = frozenset(("equal", "allclose", "assert_close", "assert_allclose", "array_equal", "assert_array_equal"))
+"""Functions that ask whether two results are the same."""
 SMOOTH = frozenset(
     {"GRU", "LSTM", "RNN", "MultiheadAttention", "Transformer", "TransformerEncoder", "TransformerDecoder"}
 )
 """Modules that depend on the mode only with a dropout, which is an option of theirs."""
 
 
-def layer_of(program: Program, module: Atom) -> str:
-    """A layer inside of a module that computes something else in train mode; empty if none is known."""
+def layers_of(program: Program, module: Atom) -> Iterator[str]:
+    """The layers inside of a module that compute something else in train mode, as far as they are known."""
     parts = [module, *ordered(frozenset(ownership.parts(program, module)))]
     for part in parts:
         name = part.type.rpartition(".")[2] if isinstance(part, Obj) and part.type.startswith("torch.nn.") else ""
         if name in mode_dependent_modules() and name not in SMOOTH:
-            return name
-    return ""
+            yield name
+
+
+def layer_of(program: Program, module: Atom) -> str:
+    """A layer inside of a module that computes something else in train mode; empty if none is known."""
+    return next(layers_of(program, module), "")
+
+
+def dropout_of(program: Program, module: Atom) -> str:
+    """A layer inside of a module that computes something else at every call in train mode; empty if none is known."""
+    return next((name for name in layers_of(program, module) if "Dropout" in name), "")
 
 
 def is_indifferent(program: Program, module: Atom) -> bool:
@@ -84,11 +96,12 @@ def noisy(program: Program, run: Run, evaluation: Evaluation) -> Iterator[NoisyI
         layer = layer_of(program, module)
         if not layer or not is_training(program, forward, module):
             continue
-        if purpose.evaluates(body) or over_test_data(evaluation, run, forward):
+        noise = dropout_of(program, module) if is_compared(evaluation, run, forward) else ""
+        if noise or purpose.evaluates(body) or over_test_data(evaluation, run, forward):
             seen.add(forward.module.atoms)
             since = trained(run, forward)
             name = forward.module.name
-            yield NoisyInference(forward.span, f"{name}(...)", name, layer, (*forward.modes.because(), *since))
+            yield NoisyInference(forward.span, f"{name}(...)", name, noise or layer, (*forward.modes.because(), *since))
 
 
 def is_training(program: Program, forward: Forward, module: Atom) -> bool:
@@ -105,6 +118,25 @@ def over_test_data(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
     """Whether the loop around a forward runs over data for evaluation."""
     call = evaluation.tracer.definitions(run.body).calls.get(forward.span)
     return call is not None and bool(purpose.data_of(evaluation.tracer, run.body, call))
+
+
+def is_compared(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
+    """Whether a result is meant to be the same as another: code other than a test asks that, and not the opposite."""
+    tracer, body = evaluation.tracer, run.body
+    definitions = tracer.definitions(body)
+    call = definitions.calls.get(forward.span)
+    asked = [other for other in definitions.events(ir.Call) if other.func >= 0 and compares(run, definitions, other)]
+    if call is None or not asked or purpose.is_test(body, evaluation.forwards.path):
+        return False
+    nodes = tracer.trace(("ref", body, call.dst)).nodes
+    return any(("ref", body, given) in nodes for other in asked for given in other.args)
+
+
+def compares(run: Run, definitions: Definitions, call: ir.Call) -> bool:
+    """Whether a call asks whether two results are the same."""
+    if run.labels[call.func].rpartition(".")[2] not in COMPARES:
+        return False
+    return not any(isinstance(reader, ir.Unary) for reader in definitions.readers.get(call.dst, ()))
 
 
 def trained(run: Run, forward: Forward) -> tuple[tuple[Span, str], ...]:

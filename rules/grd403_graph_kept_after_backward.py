@@ -88,9 +88,9 @@ def last(model, loader, criterion, optimizer):
     return loss
 ```
 
-What is stored under one and the same key holds one graph, too. What is given to a logger or a meter whose code is not
-in sight is not reported. Results that *nobody* backwards keep everything and belong to another rule,
-graph-kept-without-backward.
+What is stored under one and the same key holds one graph, too. What is given to a meter whose code is not in sight is
+reported where such a meter gets numbers elsewhere, so that it is clear what it takes; what a logger gets is not.
+Results that *nobody* backwards keep everything and belong to another rule, graph-kept-without-backward.
 
 ## Fix safety
 

@@ -156,7 +156,7 @@ REPORTS = re.compile(
 )
 """Names of functions that look at a result and keep no graph that anybody walks."""
 
-METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator", re.IGNORECASE)
+METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator|counter|history", re.IGNORECASE)
 """Names of what adds up numbers to report them."""
 
 ACTS = re.compile(

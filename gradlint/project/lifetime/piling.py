@@ -16,6 +16,8 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project.forwards import outcomes
 from gradlint.project.lifetime.growing import adds_to, overwrites
+from gradlint.project.lifetime.meters import Meters
+from gradlint.project.lifetime.received import CHECKS
 from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.uses import KEPT, WALKED, definer
 
@@ -32,8 +34,6 @@ CLEARING = frozenset({"clear", "pop", "popleft"})
 """Methods that empty a container."""
 OF_LISTS = frozenset({"append", "appendleft", "extend", "insert"})
 """Methods of nothing but lists and their like."""
-CHECKS = frozenset({"isinstance", "is_tensor", "hasattr", "type", "callable"})
-"""Functions that ask what a value is."""
 
 
 class Piling:
@@ -42,6 +42,7 @@ class Piling:
     def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
         self.tracer, self.evaluation = evaluation.tracer, evaluation
         self.walked = Walked(program, path, self.tracer)
+        self.meters = Meters(self.tracer)
 
     def graphs(self, run: Run) -> Iterator[PiledGraph]:
         """Yield the stores of a body, in source order, each once."""
@@ -51,16 +52,38 @@ class Piling:
         for start, backward in self.walked.starts(run):
             for use in self.tracer.trace(start.node).of(KEPT):
                 span = use.event.span
-                if use.body is run.body and span not in found and self._piles_up(run.body, start, use):
+                if start.only not in (None, use.event):
+                    continue
+                if use.body is run.body and span not in found and self.piles_up(run.body, start, use):
                     reasons: Reasons = ((backward, "backward here"), (span, "what it leaves of the graph is kept here"))
                     through = use.holder is not None and bool(self.tracer.trace(use.holder).of(WALKED))
                     found[span] = PiledGraph(span, use.label or "it", start.name, reasons, through)
+            for graph in self._metered(run.body, start, backward) if start.only is None else ():
+                found.setdefault(graph.span, graph)
         known = {kept.span for kept in self.evaluation.kept_graphs(run.body)}
         yield from sorted((one for one in found.values() if one.span not in known), key=lambda one: one.span)
 
+    def _metered(self, body: Body, start: Start, backward: ir.Span) -> Iterator[PiledGraph]:
+        """The calls that give a walked value to a meter out of sight which gets numbers otherwise."""
+        known = self.tracer.definitions(body)
+        for meter, given, number in self.meters.given(body):
+            nodes = self.tracer.trace(start.node).nodes
+            tracked = next((ref for ref in given if nodes.get(("ref", body, ref))), None)
+            if tracked is None:
+                continue
+            often = meter.own and not known.loops(meter.call) and self._is_called_often(body)
+            if often or outcomes.grows_across(self.tracer, body, start.event, meter.loops & start.loops):
+                span = meter.call.span
+                kept: Reasons = ((span, "what it leaves of the graph is kept here"),)
+                kept += ((number, "and such a meter gets a number here"),) if number != span else ()
+                label = f"{self.tracer.label(body, meter.call.func)}(...)"
+                target = self.tracer.label(body, tracked).partition("[")[0] or start.name
+                yield PiledGraph(span, label, target, ((backward, "backward here"), *kept))
+
     # -- what is kept --------------------------------------------------------------------------------------
 
-    def _piles_up(self, body: Body, start: Start, use: Use) -> bool:
+    def piles_up(self, body: Body, start: Start, use: Use) -> bool:
+        """Whether a use keeps what ``start`` makes in every iteration, or at every call, and nobody walks it there."""
         known = self.tracer.definitions(body)
         if not use.sure or use.holder is None or use.event not in known.blocks or start.event is use.event:
             return False

@@ -7,13 +7,14 @@ it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import Api, Fn, Obj, Sym
 from gradlint.facts import Backward
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.lifetime.received import each_item, holding, put_away, received
 from gradlint.project.values import demands
 from gradlint.project.values.definitions import INPUTS
 from gradlint.project.values.lineage import Lineage
@@ -23,22 +24,24 @@ from gradlint.torch_model.attributes import tensor_methods, tensor_properties
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
+    from gradlint.project.lifetime.received import Part
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Node, Tracer
 
-Part: TypeAlias = "int | str | None"
-"""Which part of what a function returns: a place in a tuple, a key of a dict; None for all of it."""
-
 
 class Start(NamedTuple):
-    """A place of a value that a backward pass walks, in the same iteration of ``loops``: ``event`` makes it there."""
+    """A place of a value that a backward pass walks, in the same iteration of ``loops``: ``event`` makes it there.
+
+    ``only``: the value is a part of what is there, and this is the one use that is about all of that.
+    """
 
     node: Node
     event: ir.Event
     name: str
     loops: frozenset[int]
+    only: ir.Event | None = None
 
 
 class Walked:
@@ -164,6 +167,13 @@ class Walked:
         for part, backward in self._returned(inner):
             for ref, event in received(known, call, part):
                 yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
+            if part is None:
+                continue
+            for ref, keeper in put_away(known, call):
+                name = f"{self._called(run.body, call, call.dst)}[{shown(part)}]"
+                yield Start(("ref", run.body, ref), call, name, loops, keeper), backward
+            for ref, event in each_item(known, call) if isinstance(part, str) else ():
+                yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
 
     def _returned(self, callee: Run) -> Iterator[tuple[Part, ir.Span]]:
         """In which part of what it returns a function hands back what it walked."""
@@ -201,6 +211,11 @@ def sole_sources(run: Run, targets: frozenset[Atom]) -> Iterator[Atom]:
 def is_off(run: Run, atom: Atom) -> bool:
     """Whether something is off the graph for certain."""
     return not run.plain.get(atom, tensor.ANY) & ~(tensor.PLAIN | tensor.CUT)
+
+
+def shown(part: int | str) -> str:
+    """How the source asks for a part of a tuple or of a dict."""
+    return f'"{part}"' if isinstance(part, str) else str(part)
 
 
 def start_of(known: Definitions, backward: Backward) -> ir.Ref | None:
@@ -286,26 +301,3 @@ def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part,
             name = known.makers.get(key) if key is not None else None
             if isinstance(name, ir.Const) and isinstance(name.value, str):
                 yield name.value, item
-
-
-def received(known: Definitions, call: ir.Call, part: Part) -> Iterator[tuple[ir.Ref, ir.Event]]:
-    """The temporaries that get a part of what a call returns, or all of it."""
-    if part is None:
-        yield call.dst, call
-        return
-    for ref in holding(known, call.dst):
-        for reader in known.readers.get(ref, ()):
-            if isinstance(part, int) and isinstance(reader, ir.Unpack) and reader.index == part:
-                yield reader.dst, reader
-            elif isinstance(reader, ir.Item) and reader.obj == ref:
-                key = known.makers.get(reader.key)
-                if isinstance(key, ir.Const) and key.value == part and type(key.value) is type(part):
-                    yield reader.dst, reader
-
-
-def holding(known: Definitions, ref: ir.Ref) -> Iterator[ir.Ref]:
-    """A temporary, and the reads of variables that surely hold it."""
-    yield ref
-    for reader in known.readers.get(ref, ()):
-        if isinstance(reader, ir.Store):
-            yield from (load.dst for load in known.loads.get(reader, ()) if known.only(load) is reader)

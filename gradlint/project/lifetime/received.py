@@ -1,0 +1,86 @@
+"""Where a caller has the part of what a function returned that a backward pass walked: alone, or among other things."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from gradlint.ir import events as ir
+
+if TYPE_CHECKING:
+    from gradlint.project.values.definitions import Definitions
+
+Part: TypeAlias = "int | str | None"
+"""Which part of what a function returns: a place in a tuple, a key of a dict; None for all of it."""
+CHECKS = frozenset({"isinstance", "is_tensor", "hasattr", "type", "callable"})
+"""Functions that ask what a value is."""
+ADDS = frozenset({"append", "appendleft", "extend", "insert"})
+"""Methods that add something to a container."""
+
+
+def received(known: Definitions, call: ir.Call, part: Part) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """The temporaries that get a part of what a call returns, or all of it."""
+    if part is None:
+        yield call.dst, call
+        return
+    for ref in holding(known, call.dst):
+        for reader in known.readers.get(ref, ()):
+            if isinstance(part, int) and isinstance(reader, ir.Unpack) and reader.index == part:
+                yield reader.dst, reader
+            elif isinstance(reader, ir.Item) and reader.obj == ref:
+                key = known.makers.get(reader.key)
+                if isinstance(key, ir.Const) and key.value == part and type(key.value) is type(part):
+                    yield reader.dst, reader
+
+
+def holding(known: Definitions, ref: ir.Ref) -> Iterator[ir.Ref]:
+    """A temporary, and the reads of variables that surely hold it."""
+    yield ref
+    for reader in known.readers.get(ref, ()):
+        if isinstance(reader, ir.Store):
+            yield from (load.dst for load in known.loads.get(reader, ()) if known.only(load) is reader)
+
+
+def put_away(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Call]]:
+    """The calls that add all that a call returns to a container: `logs.append(log)`, `logs.append((epoch, log))`."""
+    for ref in holding(known, call.dst):
+        built = [one.dst for one in known.readers.get(ref, ()) if isinstance(one, ir.Build) and one.kind != "string"]
+        for whole in (ref, *built):
+            for reader in known.readers.get(whole, ()):
+                method = known.makers.get(reader.func) if isinstance(reader, ir.Call) else None
+                if isinstance(reader, ir.Call) and isinstance(method, ir.Attr) and method.name in ADDS:
+                    yield ref, reader
+
+
+def each_item(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """What a loop over the dict that a call returns takes out of it, if it treats all values alike."""
+    for held in holding(known, call.dst):
+        for name in ("items", "values"):
+            for turn in turns(known, held, name):
+                parts = [one for one in known.readers.get(turn.dst, ()) if isinstance(one, ir.Unpack)]
+                second = next((one for one in parts if one.index == 1), None)
+                value: ir.Unpack | ir.Next | None = second if name == "items" else turn
+                refs = [turn.dst, *(one.dst for one in parts)]
+                if value is not None and not any(is_asked_about(known, ref) for ref in refs):
+                    yield value.dst, value
+
+
+def turns(known: Definitions, ref: ir.Ref, name: str) -> Iterator[ir.Next]:
+    """The turns of loops over what a method without arguments returns."""
+    for method in known.readers.get(ref, ()):
+        if isinstance(method, ir.Attr) and method.name == name:
+            for call in known.readers.get(method.dst, ()):
+                iterated = known.readers.get(call.dst, ()) if isinstance(call, ir.Call) and not call.args else ()
+                for iterate in iterated:
+                    if isinstance(iterate, ir.Iterate):
+                        yield from (one for one in known.readers.get(iterate.dst, ()) if isinstance(one, ir.Next))
+
+
+def is_asked_about(known: Definitions, ref: ir.Ref) -> bool:
+    """Whether it is asked what a value is, or which key it is."""
+    for held in holding(known, ref):
+        for reader in known.readers.get(held, ()):
+            func = known.makers.get(reader.func) if isinstance(reader, ir.Call) else None
+            if isinstance(reader, ir.Compare) or (isinstance(func, (ir.Attr, ir.Load)) and func.name in CHECKS):
+                return True
+    return False

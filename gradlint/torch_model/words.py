@@ -69,6 +69,8 @@ _WORDS = [
     ),
     re.compile(r"(?:ema|avg|average|shadow)\w*\[[^\]\n]+\][ \t]*=[^=\n]"),
     re.compile(r"m(?:ax|in)(?:imum)?\(\s*self\.\w+\s*,"),
+    # An optimizer of one's own.
+    re.compile(r"\bin self\.param_groups\b"),
     # A recurrent state that is an attribute, and what is computed once.
     re.compile(r"self\.\w*cached?_?\w*[ \t]*=[ \t]*(?!None\b|cached?\b|\w*_?cache\b|[\[{\d])"),
     re.compile(r"self\.(\w+)\)?[ \t]*=[ \t]*self\.\w+\([^\n]*\bself\.\1\b"),

@@ -16,6 +16,7 @@ from gradlint.facts import Edit
 from gradlint.facts.lifetime import RunningGraph
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.lifetime.optimizer_states import optimizer_states
 from gradlint.project.values import demands
 from gradlint.project.values.mixing import LONGEST, Mixing
 from gradlint.project.values.uses import OFF, PASSED, RETURNED, WALKED, YIELDED, class_around, owner_of
@@ -292,4 +293,4 @@ def running_graphs(program: Program, path: str, evaluation: Evaluation, run: Run
     """The updates of running state in one body that put it on the graph."""
     if run.body.kind not in ("function", "module") or purpose.is_test(run.body, path):
         return []
-    return list(Running(program, evaluation, run).graphs())
+    return [*Running(program, evaluation, run).graphs(), *optimizer_states(program, evaluation.tracer, run)]

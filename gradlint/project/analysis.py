@@ -75,6 +75,7 @@ from gradlint.project.lifetime.datasets import tracked_items
 from gradlint.project.lifetime.hook_misuses import hook_misuses
 from gradlint.project.lifetime.odd_passes import odd_passes
 from gradlint.project.lifetime.opponents import fed_opponents
+from gradlint.project.lifetime.outdated import outdated_graphs
 from gradlint.project.lifetime.piling import piled_graphs
 from gradlint.project.lifetime.reversed_stops import reversed_stops
 from gradlint.project.lifetime.rewalked import walked_twice
@@ -355,7 +356,7 @@ def facts_of(
         ),
         unguarded=called_unguarded(program, recorded, body) if recorded[body] != entry else (),
         idle_forwards=evaluation.idle_forwards(body),
-        kept_graphs=evaluation.kept_graphs(body),
+        kept_graphs=[*evaluation.kept_graphs(body), *outdated_graphs(program, path, evaluation, run)],
         piled_graphs=piled_graphs(program, path, evaluation, run, running),
         running_graphs=running,
         walked_twice=walked_twice(program, path, evaluation, protocol),

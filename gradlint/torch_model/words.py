@@ -96,6 +96,10 @@ _WORDS = [
     # The head of a class: its `__call__` infers.
     re.compile(r"Pipeline(?=[\w\s,.]{0,200}\):)"),
 ]
+_BUFFER = re.compile(r"register_buffer\(\s*[\"'](\w+)[\"']")
+_UPDATES = r"\b\w*(?:ema|updat|lerp|averag|moving|running|mix|accumul|decay|momentum|blend)\w*"
+_STORED_BY_NAME = re.compile(r"self\.register_buffer\((?!\s*[\"'])|setattr\(self,[^\n]*[*+]")
+"""The updates of a buffer whose name is a variable."""
 _ALIAS = re.compile(r"\s+as\s+(\w+)")
 _ALIASED = re.compile(r"(\w+)[ \t]*=[ \t]*(?:\w+\.)*\Z")
 
@@ -206,6 +210,8 @@ def _places(text: str) -> Iterator[int]:
     if "inference_mode" in text:
         yield from (match.start() for match in _FILLED_ONCE.finditer(text))
     yield from _taken_out(text)
+    if "register_buffer" in text:
+        yield from _buffers(text)
     yield from _items(text)
     spoilt = _SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)
     if spoilt and any(word.search(text) for word in _IN_PLACE):
@@ -233,6 +239,17 @@ def _handing_in(text: str) -> Iterator[int]:
     names = {found.group(1) for start in heads if start >= 0 and (found := _DEFINED.match(text, start)) is not None}
     for name in sorted(names - {"__init__"}):
         for match in re.finditer(rf"(?<!def ){name}\(", text):
+            yield match.start()
+
+
+def _buffers(text: str) -> Iterator[int]:
+    """The updates of buffers: by a helper, through a variable, or by name."""
+    names = "|".join(sorted({match.group(1) for match in _BUFFER.finditer(text)}))
+    if names:
+        stored = rf"self\.({names})[ \t]*=[ \t]*(?:\w+[ \t]*(?:#|$)|[^\n]*self\.\1\b)"
+        for match in re.finditer(rf"{stored}|{_UPDATES}\(\s*self\.(?:{names})\b", text, re.MULTILINE):
+            yield match.start()
+        for match in _STORED_BY_NAME.finditer(text):
             yield match.start()
 
 

@@ -35,6 +35,7 @@ _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
 _CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
 _UNTRACKED = re.compile(r"\n[ \t]*@[\w.]*(?:no_grad|inference_mode)\b")
+_BUFFER = re.compile(r"register_buffer\(\s*[\"'](\w+)[\"']")
 _LEFT_OUT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign)
 _DEEPEST = 2
 """The constructor of an attribute's attribute is looked into, and no further."""
@@ -140,7 +141,7 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
 
     for part in (*_saying_something(parts, places), *_training(text, parts), *_handing_over(text, parts, places)):
         need(part, 0)
-    for part in (*_inferring(text, parts), *_losing(text, parts)):
+    for part in (*_inferring(text, parts), *_losing(text, parts), *_feeding(text, parts, places)):
         need(part, 0)
     for part in parts if asked else ():
         if (f"{part.owner.name}.{part.name}" if part.owner is not None else part.name) in asked:
@@ -219,6 +220,28 @@ def _losing(text: str, parts: list[_Part]) -> Iterator[_Part]:
         named = part.owner if part.name in ("forward", "__call__") and part.owner is not None else part
         if not part.is_class and roles.LOSS.search(named.name):
             yield part
+
+
+def _feeding(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
+    """The methods that call one that updates a buffer, or the module that does: they tell what it is updated with."""
+    buffers = "|".join(sorted(set(_BUFFER.findall(text))))
+    update = re.compile(rf"register_buffer\((?![\"'])|setattr\(|self\.(?:{buffers or '(?!)'})\b")
+    for part in parts if "register_buffer" in text else ():
+        if part.owner is None or part.name == "__init__" or not places.within(part.start, part.end):
+            continue
+        if update.search(text, part.start, part.end):
+            yield from _callers(text, parts, part, part.owner)
+
+
+def _callers(text: str, parts: list[_Part], part: _Part, owner: _Part) -> Iterator[_Part]:
+    """The methods that call another one; those that are run with an instance of its class if it is a ``forward``."""
+    if part.name == "forward":
+        made = re.compile(rf"\b{owner.name}\b")
+        others = {one.owner for one in parts if one.owner is not None and made.search(text, one.start, one.end)}
+        yield from (one for one in parts if one.name == "forward" and one.owner in others - {owner})
+    else:
+        called = re.compile(rf"\.{part.name}[ \t]*\(")
+        yield from (one for one in owner.methods if called.search(text, one.start, one.end))
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

@@ -21,6 +21,7 @@ from gradlint.project.forwards.forwards import Candidate, Forwards
 from gradlint.project.forwards.judging import Judging, Verdict
 from gradlint.project.lifetime.hooked import hooked
 from gradlint.project.linked import hooks
+from gradlint.project.values.given import Given
 from gradlint.project.values.uses import KEPT, Tracer
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Evaluation:
     def __init__(self, program: Program, path: str, entries: Mapping[Body, int]) -> None:
         self.program, self.entries = program, entries
         self.tracer = Tracer(program)
+        self.given = Given(program, self.tracer)
         self.forwards = Forwards(program, self.tracer, path, entries)
         self.judging = Judging(program, self.tracer, self.forwards, entries)
         self._idle: dict[Body, list[IdleForward]] = {}

@@ -11,13 +11,15 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import PARAMETER, Obj
+from gradlint.domains.values import PARAMETER, Fn, Obj
 from gradlint.facts import Edit
 from gradlint.facts.lifetime import RunningGraph
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.lifetime.growing import spelled_ref
 from gradlint.project.lifetime.optimizer_states import optimizer_states
 from gradlint.project.values import demands
+from gradlint.project.values.joining import joins, named_attribute
 from gradlint.project.values.mixing import LONGEST, Mixing
 from gradlint.project.values.uses import OFF, PASSED, RETURNED, WALKED, YIELDED, class_around, owner_of
 from gradlint.torch_model import views
@@ -48,7 +50,7 @@ class Running(Mixing):
 
     def __init__(self, program: Program, evaluation: Evaluation, run: Run) -> None:
         super().__init__(evaluation.tracer, run)
-        self.program, self.evaluation = program, evaluation
+        self.program, self.evaluation, self.given = program, evaluation, evaluation.given
 
     def graphs(self) -> Iterator[RunningGraph]:
         """Yield the updates that put state on the graph, in source order."""
@@ -60,7 +62,7 @@ class Running(Mixing):
             elif isinstance(event, ir.SetItem):
                 one = self._put(event)
             elif isinstance(event, ir.Call):
-                one = self._written(event)
+                one = self._written(event) or self._named(event) or self._by_helper(event)
             if one is not None and not self._is_off(event):
                 found.setdefault(one.span, one)
         yield from sorted(found.values(), key=lambda one: one.span)
@@ -89,7 +91,9 @@ class Running(Mixing):
             return None
         if not self._is_state(node) and not self._is_statistic(event.src, node, fed):
             return None
-        return self._made(event, f"{self.tracer.label(self.body, event.obj)}.{event.name}", fed, event.src)
+        store = f"{self.tracer.label(self.body, event.obj)}.{event.name}"
+        only = self.known.only(made) if isinstance(made, ir.Load) else None
+        return self._made(event, store, fed, event.src if only is None else only.src)
 
     def _added(self, event: ir.SetAttr, made: ir.Augment, node: Node) -> RunningGraph | None:
         """``self.x += value``; a running sum in a loop is told by what becomes of the forward."""
@@ -140,6 +144,46 @@ class Running(Mixing):
         if not owned and not average and not (method.name == "add_" and self._is_kept_elsewhere(event, target, value)):
             return None
         return self._made(event, self.tracer.label(self.body, target), value, value)
+
+    def _named(self, event: ir.Call) -> RunningGraph | None:
+        """``self.register_buffer(name, f(getattr(self, name), value))``, and the same with ``setattr``."""
+        stored = named_attribute(self.known, event, "register_buffer", "setattr")
+        owner = owner_of(self.tracer, self.body, stored[0]) if stored is not None else None
+        if stored is None or owner is None:
+            return None
+        place = spelled_ref(self.known, stored[1])
+        for part in self._parts(event.args[-1]):
+            maker = self.known.makers.get(part)
+            read = named_attribute(self.known, maker, "getattr") if isinstance(maker, ir.Call) else None
+            if read is None or spelled_ref(self.known, read[1]) != place or not self._buffers:
+                continue
+            rest = (one for one in self._parts(event.args[-1]) if one not in self._parts(part))
+            fed = next((one for one in rest if self._is_tracked(one) and part not in self._parts(one)), None)
+            if fed is not None:
+                name = ", ".join(self.tracer.label(self.body, ref) for ref in stored)
+                return self._made(event, f"getattr({name})", fed, fed)
+        return None
+
+    def _by_helper(self, event: ir.Call) -> RunningGraph | None:
+        """``update(self.average, value)``: a function of the file writes one argument into another."""
+        given = (*event.args, *(ref for _, ref in event.keywords))
+        fns = [atom for atom in self.tracer.value(self.body, event.func) if isinstance(atom, Fn)]
+        alone = all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ()))
+        stores = [ref for ref in given if self._is_own_state(ref)] if fns and alone else []
+        for store in stores:
+            for value in given:
+                joined = any(joins(self.tracer, event, fn, store, value) for fn in fns if value != store)
+                if joined and self._is_tracked(value):
+                    return self._made(event, self.tracer.label(self.body, store), value, value)
+        return None
+
+    def _is_own_state(self, ref: ir.Ref) -> bool:
+        node = self._root(ref)
+        return node is not None and node[0] == "attr" and self._is_state(node)
+
+    def _is_tracked(self, ref: ir.Ref) -> bool:
+        """Whether a temporary is on the graph for certain: by what the body does, or by what its callers hand it."""
+        return super()._is_tracked(ref) or self.given.behind(self.run, ref) is not None
 
     # -- what is state -------------------------------------------------------------------------------------
 

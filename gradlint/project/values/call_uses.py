@@ -192,11 +192,24 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
         add(walk, body, event, label)
     elif isinstance(atom, Method) and last in tensor_methods():
         walk.compute(body, event, event.dst)
+        if isinstance(method, ir.Attr) and last.endswith("_"):
+            written(walk, body, event, method)
     else:
         statement = all(isinstance(e, ir.Discard) for e in walk.tracer.definitions(body).readers.get(event.dst, ()))
         if statement and not roles.REPORTS.search(label):
             walk.use(uses.PASSED, body, event, label)
         walk.compute(body, event, event.dst, sure=False)
+
+
+def written(walk: Walk, body: Body, event: ir.Call, method: ir.Attr) -> None:
+    """``x.add_(value)``: the value is written into what the method belongs to, unless that goes past the graph."""
+    known = walk.tracer.definitions(body)
+    target = known.makers.get(method.obj)
+    while isinstance(target, ir.Call) and isinstance(inner := known.makers.get(target.func), ir.Attr):
+        method, target = inner, known.makers.get(inner.obj)
+    past = isinstance(target, ir.Attr) and target.name in ("data", "grad")
+    if not past and not grad_mode.never_records(walk.tracer.modes(body, event)):
+        walk.hold(body, method.obj, event, walk.tracer.label(body, method.obj))
 
 
 def add(walk: Walk, body: Body, event: ir.Call, label: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gradlint.domains import tensor
-from gradlint.domains.values import PARAMETER, Api, Method, Obj
+from gradlint.domains import grad_mode, tensor
+from gradlint.domains.values import PARAMETER, Api, Fn, Method, Obj
 from gradlint.ir import events as ir
-from gradlint.project.values.uses import owner_of
+from gradlint.project.summaries import inside
+from gradlint.project.values.call_uses import parameters_for
+from gradlint.project.values.uses import RETURNED, owner_of
 from gradlint.torch_model.attributes import tensor_methods
 
 if TYPE_CHECKING:
@@ -87,10 +89,15 @@ class Mixing:
             return self._alternatives(maker.dst)
         if isinstance(maker, ir.Item):
             return [maker.obj]
+        if isinstance(maker, ir.Load):
+            only = self.known.only(maker)
+            return [only.src] if only is not None else []
         if not isinstance(maker, ir.Call):
             return []
         callees = self.tracer.value(self.body, maker.func)
         given = [*maker.args, *(ref for _, ref in maker.keywords)]
+        if any(isinstance(atom, Fn) for atom in callees):
+            return [ref for ref in given if self._is_handed_back(maker, ref)]
         if callees and all(isinstance(a, Api) and (a.name.startswith("torch.") or a.name in TAKES) for a in callees):
             return given if "Module" not in str(callees) else []
         method = self.known.makers.get(maker.func)
@@ -99,6 +106,15 @@ class Mixing:
             assert isinstance(method, ir.Attr)
             return [] if method.name.startswith("detach") else [method.obj, *given]
         return []
+
+    def _is_handed_back(self, call: ir.Call, ref: ir.Ref) -> bool:
+        """Whether a function of the file returns something that it computes, on the graph, from an argument."""
+        for atom in self.tracer.value(self.body, call.func):
+            if isinstance(atom, Fn) and inside(atom, grad_mode.INHERITED) & grad_mode.RECORDS:
+                traces = (self.tracer.trace(("param", atom.body, name)) for name in parameters_for(call, ref, atom))
+                if any(use.sure for trace in traces for use in trace.of(RETURNED)):
+                    return True
+        return False
 
     def _is_tracked(self, ref: ir.Ref) -> bool:
         """Whether a temporary is on the graph for certain."""

@@ -74,6 +74,9 @@ _WORDS = [
     # A recurrent state that is an attribute, and what is computed once.
     re.compile(r"self\.\w*cached?_?\w*[ \t]*=[ \t]*(?!None\b|cached?\b|\w*_?cache\b|[\[{\d])"),
     re.compile(r"self\.(\w+)\)?[ \t]*=[ \t]*self\.\w+\([^\n]*\bself\.\1\b"),
+    re.compile(r"if not hasattr\(self, [\"'](\w+)[\"']\):\n\s*self\.\1 *="),
+    re.compile(r"if [\"'](\w+)[\"'] not in self\.__dict__:\n\s*self\.\1 *="),
+    re.compile(r"if self\.(\w+) is None:\n\s*self\.\1 *=(?! *(?:None|torch\.(?:zeros|ones|arange|tril)|\[|\{))"),
     # A parameter of integers, or one that is moved or changed as soon as it is made.
     re.compile(
         r"Parameter\((?:torch\.(?:tensor|arange|randint|randperm|\w+Tensor)\("

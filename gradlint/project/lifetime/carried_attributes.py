@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Api, Obj
+from gradlint.domains.values import PARAMETER, Api, Obj
 from gradlint.facts.lifetime import WalkedTwice
 from gradlint.ir import events as ir
 from gradlint.project import classes, purpose
+from gradlint.project.values.joining import named_attribute
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.order import Order
 from gradlint.project.values.uses import OFF, class_around, owner_of, related
@@ -58,12 +59,18 @@ class CarriedAttributes:
             if source is None or self._is_set_back(event, cls):
                 continue
             store = f"{self.tracer.label(self.body, event.obj)}.{event.name}"
-            call = f"{self.tracer.label(self.body, source.func)}(...)"
+            call = self._shown(source)
             reasons: Reasons = (
                 (source.span, "the graph is recorded here"),
                 (event.span, "kept here for the next call"),
             )
             yield WalkedTwice(event.span, "", call, store, loop=True, because=reasons)
+
+    def _shown(self, source: ir.Event) -> str:
+        """How the source calls what is recorded: by the function, or by the weight."""
+        if isinstance(source, ir.Call):
+            return f"{self.tracer.label(self.body, source.func)}(...)"
+        return self.tracer.label(self.body, source.dst) if isinstance(source, ir.Attr) else "it"
 
     # -- what is carried -----------------------------------------------------------------------------------
 
@@ -87,11 +94,26 @@ class CarriedAttributes:
             for atom in forward.module.atoms
         )
 
-    def _kept_once(self, event: ir.SetAttr, behind: dict[ir.Event, None]) -> ir.Call | None:
-        """What a layer returned, stored where nothing had been stored yet, and used again by every later call."""
+    def _kept_once(self, event: ir.SetAttr, behind: dict[ir.Event, None]) -> ir.Event | None:
+        """What a layer returned, or what is computed from a weight, stored where nothing had been stored yet, and used
+        again by every later call.
+        """
         if not self._is_asked_for(event) or self.tracer.trace(("attr", self._owner(event), event.name)).of(OFF):
             return None
-        return next((call for call in behind if isinstance(call, ir.Call) and self._is_layer(call)), None)
+        layer = next((call for call in behind if isinstance(call, ir.Call) and self._is_layer(call)), None)
+        return layer or self._weight(event)
+
+    def _weight(self, event: ir.SetAttr) -> ir.Event | None:
+        """The weight of the module that what is stored is surely computed from, by operations that save tensors."""
+        if not self.lineage.is_tracked(event.src):
+            return None
+        behind = self.lineage.of(event.src)
+        read = next((one for one in behind if isinstance(one, ir.Attr) and self._is_weight(one)), None)
+        return read if any(self.lineage.saves(one) for one in behind) else None
+
+    def _is_weight(self, read: ir.Attr) -> bool:
+        value = self.tracer.value(self.body, read.dst)
+        return bool(value) and all(isinstance(atom, Obj) and atom.type == PARAMETER for atom in value)
 
     def _owner(self, event: ir.SetAttr) -> Body:
         owner = owner_of(self.tracer, self.body, event.obj)
@@ -111,8 +133,10 @@ class CarriedAttributes:
         return self.evaluation.frozen.covers(atoms) or any(map(self.program.is_free_of_parameters, atoms))
 
     def _is_asked_for(self, event: ir.SetAttr) -> bool:
-        """Whether the attribute is only stored where it was None."""
+        """Whether the attribute is only stored where it was None, or where there was none."""
         for assume in self.known.events(ir.Assume):
+            if self._is_missing(assume, event.name) and self.order.precedes(assume, event):
+                return True
             compare = self.known.makers.get(assume.cond)
             if isinstance(compare, ir.Compare) and compare.op in ("is", "is not"):
                 right = self.known.makers.get(compare.right)
@@ -120,6 +144,23 @@ class CarriedAttributes:
                 if is_none and assume.truth == (compare.op == "is") and self.order.precedes(assume, event):
                     return any(self._is_read(one, event.name) for one in self._behind(compare.left))
         return False
+
+    def _is_missing(self, assume: ir.Assume, name: str) -> bool:
+        """Whether a condition says that there is no such attribute: by `hasattr`, or by its name in `__dict__`."""
+        asked, truth = self.known.makers.get(assume.cond), assume.truth
+        if isinstance(asked, ir.Unary) and asked.op == "not":
+            asked, truth = self.known.makers.get(asked.src), not truth
+        if isinstance(asked, ir.Call):
+            place = named_attribute(self.known, asked, "hasattr")
+            return not truth and place is not None and self._is_constant(place[1], name)
+        if isinstance(asked, ir.Compare) and asked.op in ("in", "not in") and truth == (asked.op == "not in"):
+            held = self.known.makers.get(asked.right)
+            return isinstance(held, ir.Attr) and held.name == "__dict__" and self._is_constant(asked.left, name)
+        return False
+
+    def _is_constant(self, ref: ir.Ref, value: str) -> bool:
+        made = self.known.makers.get(ref)
+        return isinstance(made, ir.Const) and made.value == value
 
     # -- what sets it back ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import Api, Cls, Fn, Method, Obj
+from gradlint.domains.values import PARAMETER, Api, Cls, Fn, Method, Obj
 from gradlint.facts import Forward
 from gradlint.ir import events as ir
 from gradlint.project.values.call_uses import is_cut
@@ -152,11 +152,13 @@ class Lineage:
         return None
 
     def _place(self, ref: ir.Ref) -> int:
-        """Where a temporary stands on the graph; 0 if it is not a tensor that the body has made."""
+        """Where a temporary stands on the graph; 0 if it is neither a tensor that the body has made nor a parameter."""
         value = self.tracer.value(self.body, ref)
         place = 0
         for atom in value:
             known = self.run.plain.get(atom, 0) if isinstance(atom, Obj) else 0
+            if not known and isinstance(atom, Obj) and atom.type == PARAMETER:
+                known = self.run.places.get(atom, tensor.NEW_LEAF).graph
             if not known:
                 return 0
             place |= known

@@ -67,9 +67,10 @@ or mark `backward` as `once_differentiable`.
 
 ## Known limits
 
-Whether somebody differentiates twice is not known where the function is defined, so every finding is possible only,
-and hidden by default. Results of other code, masks and indices are no intermediates. A `backward` that calls another
-custom function, or compiled code, is silent:
+Whether somebody differentiates twice is not known where the function is defined. A finding is possible only, and hidden
+by default, unless code of the same file asks for a gradient through the function with `create_graph`, or for a Hessian:
+there, in a function that is called on the way, or through a module that applies it. Results of other code, masks and
+indices are no intermediates. A `backward` that calls another custom function, or compiled code, is silent:
 
 ```python
 import torch
@@ -114,7 +115,7 @@ class IntermediateSaved(Rule):
     name = "intermediate-saved"
     since = "NEXT"
     severity = Severity.INFO
-    certainty = Certainty.POSSIBLE
+    certainty = Certainty.LIKELY
     message = "`{tensor}` is neither an input nor an output of `{function}`: second derivatives take it for a constant"
     help = "compute it again in `backward`, or mark `backward` as `once_differentiable`"
 
@@ -123,5 +124,10 @@ class IntermediateSaved(Rule):
         for function in facts.custom_functions:
             for second in function.seconds:
                 if second.form == "intermediate":
-                    because = ((second.at, "read here, as a constant"),)
-                    yield self.finding(second.span, because, tensor=second.name, function=function.name)
+                    yield self.finding(
+                        second.span,
+                        ((second.at, "read here, as a constant"), *second.asking()),
+                        certainty=None if second.asked else Certainty.POSSIBLE,
+                        tensor=second.name,
+                        function=function.name,
+                    )

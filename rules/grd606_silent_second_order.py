@@ -59,7 +59,8 @@ def gradient_with_penalty():
 
 ## Known limits
 
-Whether somebody differentiates twice is mostly not known, so every finding is possible only, and hidden by default.
+Whether somebody differentiates twice is mostly not known: a finding is possible only, and hidden by default, unless
+code of the same file asks for a gradient through the function with `create_graph`, or for a Hessian.
 `once_differentiable` is reported where code of the same file asks for `create_graph` and `backward` would do without;
 elsewhere it is the right thing to write. An array of what was not detached makes torch raise, which is not silent. What
 compiled code does in a backward is not known.
@@ -115,7 +116,7 @@ class SilentSecondOrder(Rule):
     name = "silent-second-order"
     since = "NEXT"
     severity = Severity.INFO
-    certainty = Certainty.POSSIBLE
+    certainty = Certainty.LIKELY
     message = "second derivatives through `{function}` are not those of what it computes"
     help = "write `backward` with operations of torch on what `ctx.saved_tensors` has"
 
@@ -125,5 +126,11 @@ class SilentSecondOrder(Rule):
             for second in function.seconds:
                 if second.form in WORDS:
                     message, why = WORDS[second.form]
-                    because = ((second.at, why),) if why else ()
-                    yield self.finding(second.span, because, message=message, name=second.name, function=function.name)
+                    yield self.finding(
+                        second.span,
+                        (*(((second.at, why),) if why else ()), *second.asking()),
+                        certainty=None if second.asked else Certainty.POSSIBLE,
+                        message=message,
+                        name=second.name,
+                        function=function.name,
+                    )

@@ -94,13 +94,19 @@ class SecondDerivative(Struct, frozen=True):
     ``form``: ``intermediate`` (``forward`` keeps ``name``, which it has computed and does not return; ``at`` is where
     backward reads it), ``cut`` (``backward`` takes something off the graph by ``name``; ``at`` is where it returns what
     comes of it), ``off`` (``name`` turns gradients off for all of ``backward``), ``once`` (``backward`` is marked as
-    differentiable once, which torch only sees to where the incoming gradient requires grad).
+    differentiable once, which torch only sees to where the incoming gradient requires grad). ``asked`` is where code of
+    the file asks for a gradient through the function that can be differentiated again.
     """
 
     span: Span
     form: str
     name: str
     at: Span
+    asked: Span | None = None
+
+    def asking(self) -> tuple[tuple[Span, str], ...]:
+        """Where a gradient that can be differentiated is asked for, as evidence."""
+        return () if self.asked is None else ((self.asked, "asks for a gradient to differentiate again"),)
 
 
 class CustomFunction(Struct, frozen=True):

@@ -146,6 +146,7 @@ _ENTRY = re.compile(
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
 _TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|vhp|hvp|hessian|jacobian)\(")
+_TWICE = re.compile(r"create_graph|\b(?:hessian|hvp|vhp|gradgradcheck)\(")
 _SETS_TO_VARIABLE = re.compile(r"set_grad_enabled\((?:mode=)?(?!True|False|None)[a-z_]\w*\)")
 _DEFINED = re.compile(r"def[ \t]+(\w+)")
 _FILLED_ONCE = re.compile(r"if (?:not hasattr\(self, ?[\"'])?(?:self\.)?(\w+)(?: is None|[\"']\)):\s+self\.\1[ \t]*=")
@@ -268,9 +269,13 @@ def _taken_out(text: str) -> Iterator[int]:
 
 
 def _past_apply(text: str) -> Iterator[int]:
-    """The uses of the text's own custom functions that go past ``apply``, or give it a container."""
+    """The uses of the text's own custom functions that go past ``apply``, or give it a container.
+
+    In a text that differentiates twice all of their uses: a gradient may go through ``apply``.
+    """
+    use = r"\b" if _TWICE.search(text) else r"(?:(?:\.forward)?\(|\.apply\(\s*[\[({])"
     for name in {head.group(1) for head in _CUSTOM_FUNCTION.finditer(text)}:
-        for match in re.finditer(rf"\b(?<!class ){name}(?:(?:\.forward)?\(|\.apply\(\s*[\[({{])", text):
+        for match in re.finditer(rf"\b(?<!class ){name}{use}", text):
             yield match.start()
 
 

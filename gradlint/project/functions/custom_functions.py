@@ -16,6 +16,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.functions import function_gradients, function_inputs, function_seconds, function_tensors, lending
 from gradlint.project.functions.context_methods import Method, is_none, methods_of, plain_atoms
+from gradlint.project.functions.second_orders import SecondOrders
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -66,6 +67,7 @@ class Class:
 
 def custom_functions(program: Program, definitions_of: Callable[[Body], Definitions]) -> Iterator[CustomFunction]:
     """The custom functions of a file."""
+    orders = SecondOrders(program, definitions_of)
     for cls in list(program.classes.values()):
         if not classes.is_function(cls) or program.stubs.id_of(cls.body) is not None:
             continue
@@ -78,7 +80,7 @@ def custom_functions(program: Program, definitions_of: Callable[[Body], Definiti
             tuple(function_gradients.wrong(known)),
             tuple(function_tensors.spoilt(known)),
             (*function_tensors.saves(known), *function_inputs.captured(known), *function_inputs.unmaterialised(known)),
-            tuple(function_seconds.seconds(known)),
+            tuple(function_seconds.seconds(known, orders)),
         )
         yield found
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gradlint.domains.values import RESULT, TENSOR, Api, Literal, Obj, Sym
 from gradlint.facts.functions import SecondDerivative
 from gradlint.ir import events as ir
@@ -21,6 +23,7 @@ from gradlint.torch_model import factories, nondifferentiable
 
 if TYPE_CHECKING:
     from gradlint.project.functions.custom_functions import Class
+    from gradlint.project.functions.second_orders import SecondOrders
 
 ONCE = "once_differentiable"
 CUTS = frozenset({cutting.ARRAY, cutting.DATA, cutting.DETACH, cutting.NUMBER})
@@ -32,7 +35,13 @@ LONGEST = 60
 """How many operations between a cut and what is returned are looked through."""
 
 
-def seconds(known: Class) -> Iterator[SecondDerivative]:
+def seconds(known: Class, orders: SecondOrders) -> Iterator[SecondDerivative]:
+    """What second derivatives through one function lose, and where the file asks for them."""
+    for lost in lost_to_second(known):
+        yield replace(lost, asked=orders.asked(known.cls))
+
+
+def lost_to_second(known: Class) -> Iterator[SecondDerivative]:
     """What second derivatives through one function lose."""
     forward, backward = known.forward, known.backward
     if forward is None or backward is None or forward.run is None or backward.run is None:

@@ -64,7 +64,7 @@ def constant_like(x, value):
 
 Reported if the other tensor is read afterwards in the same function, or belongs to the caller and the edited one goes
 on as a result. An edit that is a statement of its own, `x.detach().zero_()`, writes to `x` on purpose, and so does the
-update of parameters:
+update of parameters, unless what was detached is made a leaf of its own with `requires_grad_()`:
 
 ```python
 import torch

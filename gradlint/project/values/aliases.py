@@ -17,6 +17,7 @@ from gradlint.domains.values import GRAD, PARAMETER, Api, Obj, Sym, Value
 from gradlint.facts.edits import SharedEdit
 from gradlint.ir import events as ir
 from gradlint.project.values.definitions import ENTERED, Definitions, written
+from gradlint.project.values.own_leaves import asks_for_gradient, becomes_leaf
 from gradlint.torch_model import in_place_methods, views
 
 if TYPE_CHECKING:
@@ -42,12 +43,16 @@ WEIGHT = re.compile(r"(?:^|_)(?:p|q|v|params?|parameters?|weights?|bias|buffers?
 
 
 class Alias(NamedTuple):
-    """How a value comes from a variable: itself (``same``), a ``view``, through ``detach`` or ``data``."""
+    """How a value comes from a variable: itself (``same``), a ``view``, through ``detach`` or ``data``.
+
+    ``leaf``: it was made a leaf with a gradient of its own on the way.
+    """
 
     variable: str
     kind: str
     load: ir.Load
     through: ir.Event | None = None
+    leaf: bool = False
 
 
 class Link(NamedTuple):
@@ -61,10 +66,11 @@ def alias_of(definitions: Definitions, ref: ir.Ref) -> Alias | None:
     """The variable whose memory a temporary shares; None if it is not known to share any."""
     kind = "same"
     through: ir.Event | None = None
+    leaf = False
     for _ in range(LONGEST):
         event = definitions.makers.get(ref)
         if isinstance(event, ir.Load):
-            return Alias(event.name, kind, event, through)
+            return Alias(event.name, kind, event, through, leaf)
         if isinstance(event, ir.Call):
             method = definitions.makers.get(event.func)
             if not isinstance(method, ir.Attr):
@@ -73,7 +79,9 @@ def alias_of(definitions: Definitions, ref: ir.Ref) -> Alias | None:
                 kind, through = "detach", event
             elif views().get(method.name) == "always" and method.name not in MAY_COPY:
                 kind = "view" if kind == "same" else kind
-            elif method.name != "requires_grad_":
+            elif method.name == "requires_grad_":
+                leaf = leaf or asks_for_gradient(definitions, event)
+            else:
                 return None
             ref = method.obj
         elif isinstance(event, ir.Attr) and event.name == "data":
@@ -237,7 +245,8 @@ class Aliases:
 
     def _detached(self, edit: Edit, event: ir.Event, alias: Alias, name: str = "") -> SharedEdit | None:
         """An edit of what was taken off the graph; ``name`` is the variable that holds it."""
-        if self._is_weight(alias) or (alias.kind == "data" and not self._was_tracked(edit, alias)):
+        on_purpose = self._is_weight(alias) or (alias.kind == "data" and not self._was_tracked(edit, alias))
+        if on_purpose and not alias.leaf and not becomes_leaf(self.definitions, event, name):
             return None
         read = read_after(self.definitions, event, alias.variable)
         if read is None and not (alias.kind == "detach" and self._is_callers(alias)):

@@ -138,6 +138,7 @@ class DataBreaksGraph(Rule):
         for cut in facts.lost_graphs:
             if cut.kind == "data":
                 effect = "backward raises" if cut.whole else "it adds nothing to any gradient"
+                effect = f"`{cut.starved}` gets no gradient" if cut.starved else effect
                 yield self.finding(cut.span, cut.because, fact=cut, name=cut.name or "the value", effect=effect)
         for cut in facts.copied_data:
             if all(one.span != cut.span for one in facts.lost_graphs):

@@ -4,7 +4,8 @@
 
 `.detach()` makes a value a constant. That is right for a target, for a state that is carried to the next sequence, for
 one side of a stop-gradient. If everything that the loss is computed from is detached, nothing is left to train:
-`backward()` raises `element 0 of tensors does not require grad and does not have a grad_fn`.
+`backward()` raises `element 0 of tensors does not require grad and does not have a grad_fn`. If only one module stands
+behind the detach, nothing is said: the rest is trained, and that module keeps its first weights.
 
 ## Examples
 
@@ -32,6 +33,22 @@ def step(model, x, other):
     loss.backward()
 ```
 
+An optimizer is given what no gradient ever reaches:
+
+```python
+import torch
+import torch.nn.functional as F
+
+
+def train(encoder, head, loader):
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()])
+    for x, y in loader:
+        features = encoder(x).detach()  # error
+        optimizer.zero_grad()
+        F.mse_loss(head(features), y).backward()
+        optimizer.step()
+```
+
 ## Use instead
 
 ```python
@@ -47,8 +64,10 @@ def step(model, x, y):
 
 ## Known limits
 
-Only a loss of which nothing is left on the graph is reported. One detached term beside others, a straight-through
-estimator, a head on detached features and a discriminator's loss may be meant:
+Reported is a loss of which nothing is left on the graph. One detached term beside others, a straight-through
+estimator, a head on detached features and a discriminator's loss may be meant: a detach in front of a module is
+reported if an optimizer made in the same function steps what stands behind it, or if the gradient there is looked at,
+and nothing else in the function leads to it.
 
 ```python
 import torch
@@ -82,6 +101,9 @@ if TYPE_CHECKING:
     from gradlint.facts import Facts
 
 
+STARVED = "`{name}` is meant to be trained, and its result reaches the loss only detached: it gets no gradient"
+
+
 class DetachInTrainablePath(Rule):
     """A loss of detached values."""
 
@@ -96,5 +118,7 @@ class DetachInTrainablePath(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report detached values that leave nothing of the loss on the graph."""
         for cut in facts.lost_graphs:
-            if cut.kind == "detach" and cut.whole:
+            if cut.kind == "detach" and cut.starved:
+                yield self.finding(cut.span, cut.because, message=STARVED, name=cut.starved)
+            elif cut.kind == "detach" and cut.whole:
                 yield self.finding(cut.span, cut.because, name=cut.name or "the value")

@@ -62,6 +62,8 @@ class LostGraph(Struct, frozen=True):
     sure: bool = False
     form: str = ""
     """The kind of another such operation to which its result is given; or ``list``, if it is applied to one."""
+    starved: str = ""
+    """The module that is meant to be trained and gets no gradient, although the rest of the loss is on the graph."""
 
 
 class Exhausted(Struct, frozen=True):

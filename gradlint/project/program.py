@@ -49,7 +49,7 @@ from gradlint.torch_model.attributes import known_methods
 from gradlint.torch_model.contracts import contracts as known_contracts
 from gradlint.transfer import gradients, inference
 from gradlint.transfer.interpreter import Interpreter
-from gradlint.transfer.recorder import Handed, OutsideCall
+from gradlint.transfer.recorder import CalledBack, Handed, OutsideCall
 
 if TYPE_CHECKING:
     from gradlint.torch_model.contracts import Contracts
@@ -302,6 +302,8 @@ class Program(Scopes, Kinds):
         """A parameter is called: whatever function was passed for it runs in the present modes."""
         if isinstance(sym.scope, Body) and sym.path.isidentifier():
             self.callbacks.append((sym.scope, sym.path, ip.state.modes))
+            if sym.scope is ip.body:
+                ip.recorder.note(CalledBack(site.event.span, *ip.where(), sym.path))
 
     def called_back(self, ip: Interpreter, value: Value) -> None:
         """A function given to torch (a closure, ``module.apply``): it runs, in whatever mode."""
@@ -319,6 +321,7 @@ class Program(Scopes, Kinds):
                 summaries.run_closure(ip, self, site, atom)
             elif not isinstance(atom, Literal):
                 gradients.assign(ip, site.event.span, TOP)
+                summaries.call_back(ip, self, site, frozenset((atom,)))
 
     def escaped(self, value: Value) -> None:
         """A value reaches code that is not in the file."""

@@ -31,7 +31,7 @@ from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touc
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.project.values import demands
 from gradlint.transfer import calls, contexts, gradients, inference, switching
-from gradlint.transfer.recorder import LocalCall, Recorder, Setter
+from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
     from gradlint.facts.leaves import LostGraph
@@ -269,6 +269,8 @@ def replay(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run
         replay_gradients(ip, program, site, fn, run, happening, arguments, inline=False)
         if isinstance(happening, Edit):
             replay_edit(ip, program, site, fn, run, happening, arguments)
+        elif isinstance(happening, CalledBack) and happening.modes.bits & grad_mode.RECORDS:
+            call_back(ip, program, site, arguments.get(happening.parameter, frozenset()))
     left = program.marks_left.get((fn.body, run.entry), {})
     parts = {part for atom in left for part in calls.in_order(ip, atom) if part is not atom}
     for atom, marks in left.items():
@@ -304,8 +306,11 @@ def replay_gradients(
 
     moved = replace(happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name)
     if isinstance(moved, Backward):
-        source = demands.source_of(run, moved.target.atoms)
-        target = TOP if moved.how == "grad" else substitute(program, fn.body, source, arguments)
+        source = demands.source_of(run, moved.target.atoms, program.is_free_of_parameters)
+        target = substitute(program, fn.body, source, arguments)
+        if len(source) > 1 and ip.graph_of(target) & tensor.ATTACHED:
+            target = moved.target.atoms  # which of them it goes back to is not known
+        target = TOP if moved.how == "grad" else target
         gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))
     elif isinstance(moved, Step):
         gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
@@ -358,14 +363,29 @@ def argument(ip: Interpreter, site: calls.Site, given: Value) -> str:
     return next((ip.labels[ref] for ref in refs if ref >= 0 and ip.value(ref) == given), "")
 
 
+def call_back(ip: Interpreter, program: Program, site: calls.Site, given: Value) -> None:
+    """A callee calls a function that it is given: what that does to gradients happens here, before it returns."""
+    for atom in given:
+        if isinstance(atom, Fn):
+            replay_closure(ip, program, site, atom, inline=False)
+        elif isinstance(atom, Sym) and atom.scope is ip.body:
+            ip.recorder.note(CalledBack(site.event.span, *ip.where(), atom.path))
+
+
 def run_closure(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> None:
     """An optimizer calls the closure that it was given."""
+    if not replay_closure(ip, program, site, fn, inline=True):
+        gradients.assign(ip, site.event.span, TOP)
+
+
+def replay_closure(ip: Interpreter, program: Program, site: calls.Site, fn: Fn, *, inline: bool) -> bool:
+    """Do what a function that is given here does to gradients; false if that is not known."""
     run = program.run(fn.body, grad_mode.INHERITED)
     if run is None or not run.complete:
-        gradients.assign(ip, site.event.span, TOP)
-        return
+        return False
     for happening in run.recorder.in_order():
-        replay_gradients(ip, program, site, fn, run, happening, {}, inline=True)
+        replay_gradients(ip, program, site, fn, run, happening, {}, inline=inline)
+    return True
 
 
 def returned(

@@ -66,6 +66,12 @@ class Wrapping(Happening, frozen=True):
     mark: str = ""
 
 
+class CalledBack(Happening, frozen=True):
+    """The parameter ``parameter`` is called: whatever function the caller gives for it runs here."""
+
+    parameter: str
+
+
 class Setter(NamedTuple):
     """A call that sets a mode for good.
 

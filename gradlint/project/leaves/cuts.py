@@ -18,6 +18,7 @@ from gradlint.facts.leaves import LostGraph
 from gradlint.ir import events as ir
 from gradlint.project.leaves import cutting
 from gradlint.project.leaves.cutting import Cut
+from gradlint.project.leaves.starved import Starved
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def lost(program: Program, tracer: Tracer, run: Run) -> list[LostGraph]:
         passes = run.recorder.backwards()
         cuts = Cuts(program, run, tracer.definitions(run.body)) if passes else None
         found = [one for backward in passes for one in cuts.behind(backward)] if cuts is not None else []
+        found += Starved(program, tracer, run).found()
         run.lost = list({one.span: one for one in reversed(found) if one.sure}.values())[::-1]
     return run.lost
 
@@ -100,6 +102,8 @@ class Cuts:
         whole = len(gone) == len(answers) and bool(answers)
         if any(self._is_flagged(atom) for atom in terms):
             return
+        if not whole and backward.through and len(target.atoms) > 1:
+            return  # a callee computes the loss from all of them, and not as their sum
         found = frozenset().union(*(answer.found for answer in gone)) if gone else frozenset()
         if whole and target.graph & tensor.ATTACHED and not self.run.demanded:
             found = frozenset(one for one in found if one.cut.kind == cutting.ZERO)

@@ -7,12 +7,13 @@ anything else would raise there. A body that proves such a thing is solved again
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import Atom, Obj, Sym, Value
+from gradlint.domains.values import Api, Atom, Method, Obj, Sym, Value
 from gradlint.facts import Backward
+from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
     from gradlint.project.summaries import Run
@@ -32,10 +33,40 @@ def of(run: Run) -> dict[Atom, int]:
     return found
 
 
-def source_of(run: Run, targets: Value) -> Value:
-    """What a backward from ``targets`` goes back to: the one unknown thing that they were computed from, or they."""
-    source = only_source(run, targets) if not any(isinstance(atom, Sym) for atom in targets) else None
-    return targets if source is None else frozenset((source,))
+def source_of(run: Run, targets: Value, is_free: Callable[[Atom], bool] | None = None) -> Value:
+    """What a backward from ``targets`` goes back to: the one unknown thing that they were computed from, or they.
+
+    With ``is_free``, which tells what has no parameters, it may be several, and variables of the body around this one.
+    """
+    if any(isinstance(atom, Sym) for atom in targets):
+        return targets
+    source = only_source(run, targets)
+    if source is not None:
+        return frozenset((source,))
+    return (captured(run, targets, is_free) if is_free is not None else None) or targets
+
+
+def captured(run: Run, targets: Value, is_free: Callable[[Atom], bool]) -> Value:
+    """What was made outside of a body, if ``targets`` were computed from nothing else; empty if they were not."""
+    made = {event for block in run.body.graph.blocks for event in block.events}
+    found: set[Atom] = set()
+    for atom in ancestors(run, targets):
+        event = atom.event if isinstance(atom, Obj) else None
+        if run.plain.get(atom) == tensor.PLAIN:
+            continue
+        if isinstance(atom, (Obj, Sym)) and event not in made:
+            found.add(atom)
+        elif atom not in run.origins or (isinstance(event, ir.Call) and not is_transparent(run, event, is_free)):
+            return frozenset()
+    return frozenset(found)
+
+
+def is_transparent(run: Run, call: ir.Call, is_free: Callable[[Atom], bool]) -> bool:
+    """Whether a call computes its result from nothing but what it is given."""
+    return all(
+        isinstance(func, (Api, Method)) or (is_free(func) and getattr(func, "parent", None) is None)
+        for func in run.temps[call.func]
+    )
 
 
 def ancestors(run: Run, targets: frozenset[Atom], more: Mapping[Atom, frozenset[Atom]] | None = None) -> set[Atom]:

@@ -28,6 +28,7 @@ from gradlint.torch_model import (
     raising_backward,
     raising_operators,
     scalar_cuts,
+    several_results,
     zero_gradient,
 )
 
@@ -289,6 +290,12 @@ def test_zero_gradient(name: str) -> None:
     result.sum().backward()
     assert x.grad is not None
     assert not x.grad.any()
+
+
+def test_several_results_are_called_as_torch_calls_them() -> None:
+    for op, fields in several_results().items():
+        named = getattr(torch.return_types, op.replace(".", "_"), None)
+        assert fields == (getattr(named, "__match_args__", None) or ("-", "-")), op
 
 
 def test_indices_second() -> None:

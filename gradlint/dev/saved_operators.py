@@ -336,8 +336,13 @@ def _linalg() -> Iterator[Case]:
     def each(names: str, *operands: Any) -> Iterator[Case]:
         return _each(names, *operands, home=torch.linalg, prefix="linalg.")
 
-    yield from _each("inverse det logdet slogdet matrix_exp pinverse svd", SYMMETRIC)
-    yield from each("inv det slogdet cholesky eigh eigvalsh svdvals pinv qr", SYMMETRIC)
+    yield from _each("inverse det logdet slogdet matrix_exp pinverse svd qr cholesky", SYMMETRIC)
+    yield from _each("triangular_solve cholesky_solve", _t(4, 2), SYMMETRIC)
+    yield from each("inv det slogdet cholesky eigh eigvalsh svdvals pinv qr matrix_exp", SYMMETRIC)
+    yield from each("cholesky_ex inv_ex lu lu_factor", SYMMETRIC)
+    yield from each("lstsq", SYMMETRIC, _t(4, 2))
+    triangular = torch.linalg.solve_triangular
+    yield Case("linalg.solve_triangular", triangular, (SYMMETRIC, _t(4, 2)), keywords={"upper": True})
     yield from each("svd", SYMMETRIC, False)
     yield from each("norm vector_norm matrix_norm", MATRIX)
     yield from each("solve", SYMMETRIC, _t(4, 2))

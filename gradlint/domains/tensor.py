@@ -40,6 +40,8 @@ class Saved(NamedTuple):
     """What the operation returned: its backward runs when a backward reaches this."""
     keeper: Atom | None = None
     """The module that may keep it, where that is all that is known."""
+    part: int | None = None
+    """Which of several results of the operation is kept; None of those that return a single one."""
 
 
 class Place(NamedTuple):

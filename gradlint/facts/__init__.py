@@ -310,7 +310,8 @@ class Edit(Happening, frozen=True):
     operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
     ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
     ``alias``: the memory belongs to another tensor as well, of which the target is a view. ``inside``: where in a
-    function that is given the target here the edit itself stands.
+    function that is given the target here the edit itself stands. ``some`` keep one of the things that the target may
+    be, where it is not known to be that one.
     """
 
     target: Operand
@@ -321,6 +322,7 @@ class Edit(Happening, frozen=True):
     called: Span | None = None
     alias: bool = False
     inside: Span | Elsewhere | None = None
+    some: tuple[tensor.Saved, ...] = ()
 
     def handed_over(self) -> Reasons:
         """Where the target is given to the function that edits it, and where that does; nothing for an edit here."""

@@ -33,7 +33,7 @@ from gradlint.ir.events import Span
 from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.reads import Reads
 from gradlint.project import classes, generators, purpose
-from gradlint.project.edits import needed
+from gradlint.project.edits import kept_items, needed
 from gradlint.project.edits.argument_edits import argument_edits
 from gradlint.project.edits.handed import handing_over
 from gradlint.project.edits.handed_edits import handed_edits
@@ -260,7 +260,8 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
         writes_leaf = edit.writes_leaf and not is_of_frozen(evaluation, edit)
         if writes_leaf:
             leaves.add(start)
-        saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, edit.saved)
+        kept = kept_items.saved(evaluation.tracer.definitions(run.body), run, edit)
+        saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, kept)
         yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf)
 
 

@@ -16,7 +16,7 @@ from gradlint.domains.values import (
     Sym,
 )
 from gradlint.project import classes
-from gradlint.torch_model import modules, optimizers, parameter_free_modules, roles
+from gradlint.torch_model import modules, optimizers, parameter_free_modules, roles, trainable_modules
 from gradlint.transfer.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
 MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
+
+FOREIGN = frozenset("tensorflow keras tf_keras jax flax haiku equinox mindspore paddle mxnet tinygrad sympy".split())
+"""Packages whose layers are not torch's, and what has a class of such a name besides."""
 
 
 class Kinds:
@@ -85,8 +88,10 @@ class Kinds:
         return isinstance(module, Sym) and roles.LOSS.search(module.path) is not None
 
     def makes_module(self, name: str) -> bool:
-        """Whether the outside function ``name`` returns a module."""
-        last = name.rpartition(".")[2]
+        """Whether the outside function ``name`` returns a module: by its own name, or that of a layer of torch."""
+        home, _, last = name.rpartition(".")
+        if last in trainable_modules():
+            return bool(home) and home.partition(".")[0] not in FOREIGN
         if last == "from_pretrained":
             return MODULE_FACTORY.search(name) is not None and "Pipeline" not in name
         return name.startswith("torchvision.models.") or name in ("timm.create_model", "torch.hub.load")

@@ -38,12 +38,12 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
 from gradlint.project import classes, contracts, summaries
-from gradlint.project.forwards import parameterless
+from gradlint.project.forwards import layer_lists, parameterless
 from gradlint.project.kinds import Kinds
 from gradlint.project.linked.stubs import Stubs
 from gradlint.project.scopes import Scopes
 from gradlint.project.summaries import Returned, Run
-from gradlint.project.values import demands
+from gradlint.project.values import defaults, demands
 from gradlint.torch_model import module_methods
 from gradlint.torch_model.attributes import known_methods
 from gradlint.torch_model.contracts import contracts as known_contracts
@@ -130,6 +130,8 @@ class Program(Scopes, Kinds):
         self.attributes: dict[Cls, dict[str, Value]] = {}
         self.attribute_values: set[Atom] = set()
         self.defaults: dict[Body, dict[str, Value]] = {}
+        self.default_layers: set[Atom] = set()
+        """Layers that are the defaults of parameters."""
         self.bindings: dict[tuple[Body, str], set[Fn]] = {}
         self.callbacks: list[tuple[Body, str, int]] = []
         self.escapes: set[Body] = set()
@@ -262,15 +264,20 @@ class Program(Scopes, Kinds):
 
     def numbers(self, body: Body) -> list[Sym]:
         """The parameters of ``body`` that are numbers by default."""
-        defaults = self.defaults.get(body, {})
-        named = (parameter for parameter in body.parameters if parameter.name in defaults)
-        return [self.world.sym(body, one.name, one.annotation) for one in named if is_number(defaults[one.name])]
+        known = self.defaults.get(body, {})
+        named = (parameter for parameter in body.parameters if parameter.name in known)
+        return [self.world.sym(body, one.name, one.annotation) for one in named if is_number(known[one.name])]
 
     # -- functions -----------------------------------------------------------------------------------------
 
-    def defined(self, body: Body, parent: Body, defaults: dict[str, Value]) -> None:
+    def layers_by_default(self, parameter: Sym) -> list[Atom]:
+        """The layers of torch, or classes of such, that a parameter stands for if callers leave it out."""
+        return list(defaults.of_parameter(self, parameter))
+
+    def defined(self, body: Body, parent: Body, given: dict[str, Value]) -> None:
         """A function was made."""
-        self.defaults[body] = defaults
+        self.defaults[body] = given
+        self.default_layers.update(layer for value in given.values() for layer in value if defaults.is_layer(layer))
         self.functions.setdefault(body, self.world.fn(body))
 
     def decorated(self, fn: Fn) -> None:
@@ -580,7 +587,7 @@ class Program(Scopes, Kinds):
             self.unknown_attributes[cls, name] = self.unknown_attributes.get((cls, name), frozenset()) | unknown
         telling = frozenset(
             atom
-            for atom in value
+            for atom in value | defaults.layers(self, value)
             if isinstance(atom, (Fn, Cls, Api, Literal))
             or (isinstance(atom, Obj) and atom.type not in (RESULT, SCALAR, TENSOR))
         )
@@ -660,6 +667,8 @@ class Program(Scopes, Kinds):
             return True
         if isinstance(module, Obj) and module.cls is not None:
             return self.class_keeps(module.cls)
+        if isinstance(module, Obj) and isinstance(module.owner, Obj) and module.owner in self.made_from:
+            return layer_lists.keep(self, module.owner)
         return isinstance(module, Sym) and WHOLE_MODEL.search(module.path) is not None
 
     def class_keeps(self, cls: Cls) -> bool:

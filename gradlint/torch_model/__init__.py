@@ -35,7 +35,7 @@ from gradlint.torch_model.nn import (
     submodule_methods,
     trainable_modules,
 )
-from gradlint.torch_model.saved_tensors import PARAMETERS, Saved, saved
+from gradlint.torch_model.saved_tensors import PARAMETERS, Saved, operator, saved
 from gradlint.torch_model.tensors import (
     copying_factories,
     cuts,
@@ -60,6 +60,7 @@ from gradlint.torch_model.tensors import (
     raising_backward,
     raising_operators,
     scalar_cuts,
+    several_results,
     untracked_views,
     view_properties,
     views,
@@ -115,6 +116,7 @@ __all__ = [
     "nondifferentiable",
     "nondifferentiable_operators",
     "numpy_cuts",
+    "operator",
     "optimizers",
     "parameter_free_modules",
     "parameter_methods",
@@ -125,6 +127,7 @@ __all__ = [
     "saved",
     "scalar_cuts",
     "schedulers",
+    "several_results",
     "submodule_methods",
     "suppressing_contexts",
     "suppressing_methods",

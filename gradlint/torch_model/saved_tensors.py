@@ -59,6 +59,9 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
 Table: TypeAlias = dict[str, tuple[Row, ...]]
 
+FORMER = {"symeig": "linalg.eigh"}
+"""Operators that torch no longer has, and those that do the same."""
+
 
 @cache
 def saved(op: str, kinds: str | None = None) -> Saved | None:
@@ -74,7 +77,7 @@ def saved(op: str, kinds: str | None = None) -> Saved | None:
     (``t``), ``x.max(1)`` (``tn``) and ``x.max(y)`` (``tt``), or ``x ** 2`` (``tn``), ``2 ** x`` (``nt``).
     What differs between the forms that remain possible is `Saved.maybe_inputs` and `Saved.maybe_outputs`.
     """
-    rows = saved_table().get(_key(op))
+    rows = saved_table().get(operator(op))
     if rows is None:
         return None
     fitting = [row.saved for row in rows if kinds is None or fits(kinds, row.kinds)]
@@ -119,10 +122,11 @@ def _active(conditions: Conditions, tracked: frozenset[int]) -> frozenset[int]:
     return frozenset(key for key, condition in conditions.items() if condition & tracked)
 
 
-def _key(op: str) -> str:
+def operator(op: str) -> str:
     """Return the key of ``op`` in the table: its shortest suffix after ``torch`` that is there."""
     table = saved_table()
     for prefix in ("torch.nn.functional.", "torch.Tensor.", "torch.special.", "torch."):
         if op.startswith(prefix):
-            return op.removeprefix(prefix)
-    return op if op in table else f"nn.{op}"
+            op = op.removeprefix(prefix)
+            return FORMER.get(op, op)
+    return FORMER.get(op) or (op if op in table else f"nn.{op}")

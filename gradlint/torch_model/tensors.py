@@ -78,6 +78,7 @@ class _Tensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     factories: _Factories
     cuts: _Cuts
     nondifferentiable: _NonDifferentiable
+    results: dict[str, str]
 
 
 # -- in place ----------------------------------------------------------------------------------------------
@@ -273,6 +274,15 @@ def zero_gradient() -> frozenset[str]:
 def indices_second() -> frozenset[str]:
     """Return the functions and methods that return (values, indices) given a dim; the indices carry no graph."""
     return words(_tensors().nondifferentiable.indices_second)
+
+
+@cache
+def several_results() -> Mapping[str, tuple[str, ...]]:
+    """Return the fields of what an operator returns that always returns several tensors; ``-`` has no name.
+
+    Operators are called as in the table of saved tensors: ``linalg.qr``, ``nn.LSTM``.
+    """
+    return MappingProxyType({op: tuple(fields.split()) for op, fields in _tensors().results.items()})
 
 
 @cache

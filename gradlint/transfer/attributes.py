@@ -38,7 +38,7 @@ from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, mode_queries, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
-from gradlint.transfer import calls, contracted, gradients, inference, integers, unseen
+from gradlint.transfer import calls, contracted, gradients, inference, integers, parts, unseen
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -127,6 +127,9 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
 def tensor_attribute(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     """An attribute of something that is a tensor."""
     whole = frozenset((atom,))
+    part = parts.called(ip, event, atom, name)
+    if part is not None:
+        return part
     if name in PLAIN_ATTRIBUTES:
         return ip.make(event, SCALAR, tensor.PLAIN, via=name)
     if name == "grad":
@@ -185,7 +188,8 @@ def item_of(ip: Interpreter, event: Any, atom: Atom, key: Value) -> Value:
             inference.viewed(ip, part, frozenset((atom,)))
         return made
     if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
-        return indexed(ip, event, atom, key)
+        number = calls.number(key)
+        return parts.at(ip, event, atom, number if isinstance(number, int) else None) or indexed(ip, event, atom, key)
     if isinstance(atom, Obj) and ip.program.is_module(atom):
         return held_by(ip, event, atom)
     if isinstance(atom, Obj) and ip.program.is_optimizer(atom):
@@ -252,7 +256,8 @@ def unpacked(ip: Interpreter, event: Any, atom: Atom, index: int | None, count: 
     if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
         return ip.state.contents.get(atom) or TOP
     if isinstance(atom, Obj) and (atom.type == RESULT or ip.program.is_tensor(ip, atom)):
-        return ip.part(event, frozenset((atom,)), atom.type if atom.type == RESULT else TENSOR)
+        kind = atom.type if atom.type == RESULT else TENSOR
+        return parts.at(ip, event, atom, index) or ip.part(event, frozenset((atom,)), kind)
     if index is not None and isinstance(atom, Obj) and ip.program.is_optimizer(atom):
         return frozenset((ip.world.obj(event, atom.type, name=atom.name),))  # one of several that a framework keeps
     if isinstance(atom, Sym):

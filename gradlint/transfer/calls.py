@@ -27,6 +27,7 @@ from gradlint.domains.values import (
     Method,
     Obj,
     Sym,
+    Tuple,
     Value,
     ordered,
     union,
@@ -174,6 +175,9 @@ def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
         return forward(ip, site, atom)
     if isinstance(atom, Sym):
         ip.program.note_callback(ip, site, atom)
+        layers = ip.program.layers_by_default(atom)
+        if layers:
+            return union([call_one(ip, site, layer) for layer in layers])
     made = unknown(ip, site)
     if isinstance(atom, Sym) and ip.program.is_free_of_parameters(atom):
         stays_off(ip, site, made)
@@ -405,12 +409,34 @@ def may_be_tensor(ip: Interpreter, value: Value) -> bool:
     )
 
 
-def keep_added(ip: Interpreter, target: Value, value: Value) -> bool:
-    """``list += items``: true if the target is a container."""
+def keep_added(ip: Interpreter, event: ir.Augment, target: Value, value: Value) -> Value | None:
+    """``list += items``, ``tuple += items``: what the name holds then; None if the target is no such container."""
     holders = [atom for atom in target if isinstance(atom, Obj) and atom.type == CONTAINER]
+    tuples = [atom for atom in target if isinstance(atom, Tuple)]
+    added = items_added(ip, event, value)
     for holder in holders:
-        ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), value])
-    return bool(holders) and len(holders) == len(target)
+        ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), added])
+    if not target or len(holders) + len(tuples) < len(target):
+        return None
+    if not tuples:
+        return target
+    made = ip.make(event, CONTAINER, tensor.PLAIN)
+    held = [ip.state.contents.get(atom, frozenset()) for atom in holders]
+    ip.state.contents[next(iter(made))] = union([*(item for atom in tuples for item in atom.items), *held, added])
+    return made
+
+
+def items_added(ip: Interpreter, event: ir.Augment, value: Value) -> Value:
+    """What a list holds after ``list += value``: the items of what is known to have any."""
+    known = frozenset(
+        atom for atom in value if isinstance(atom, Tuple) or (isinstance(atom, Obj) and atom.type == CONTAINER)
+    )
+    held = [
+        union(list(atom.items)) if isinstance(atom, Tuple) else ip.state.contents.get(atom, frozenset())
+        for atom in ordered(known)
+        if not isinstance(atom, Tuple) or atom.items
+    ]
+    return union([*held, value - known]) if held else value - known
 
 
 # -- modes of modules --------------------------------------------------------------------------------------

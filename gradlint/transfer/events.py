@@ -23,7 +23,7 @@ from gradlint.facts import AttributeWrite
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model import roles
-from gradlint.transfer import attributes, calls, contexts, gradients, inference, misuse, saving, unseen
+from gradlint.transfer import attributes, calls, contexts, given, gradients, inference, misuse, saving, unseen
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def binary(ip: Interpreter, e: ir.Binary) -> None:
 
 def compare(ip: Interpreter, e: ir.Compare) -> None:
     ip.set(e, ip.make(e, SCALAR if e.op in ("is", "is not", "in", "not in") else TENSOR, tensor.PLAIN, via=e.op))
+    given.compared(ip, e)
     if e.op == "==" and ip.labels[e.left].endswith(".requires_grad"):
         ip.comparisons[e.dst] = e
 
@@ -127,9 +128,9 @@ def unpack(ip: Interpreter, e: ir.Unpack) -> None:
 def augment(ip: Interpreter, e: ir.Augment) -> None:
     target, value = ip.value(e.target), ip.value(e.value)
     operand = ip.operand(e.target)
-    kept = calls.keep_added(ip, target, value)
-    if kept:
-        ip.set(e, target, operand.name)
+    kept = calls.keep_added(ip, e, target, value)
+    if kept is not None:
+        ip.set(e, kept, operand.name)
         return
     if not calls.may_be_tensor(ip, target):
         unseen.note(ip, e, target, operand, f"{e.op}=")
@@ -225,7 +226,7 @@ def swallow(ip: Interpreter, e: ir.Swallow) -> bool:
 
 
 def assume(ip: Interpreter, e: ir.Assume) -> bool:
-    return calls.assume(ip, e)
+    return calls.assume(ip, e) and not given.passed_by(ip, e)
 
 
 def yield_(ip: Interpreter, e: ir.Yield) -> bool:

@@ -60,6 +60,8 @@ class Interpreter:
         self.kept_before: dict[Context, dict[int, int]] = {}
         self.receivers: dict[ir.Ref, ir.Ref] = {}
         self.comparisons: dict[ir.Ref, ir.Compare] = {}
+        self.answers: dict[ir.Ref, bool] = {}
+        """What conditions are that ask for layers which callers may leave out, where they do so."""
         self.run = run
         self.block: Block = self.graph.blocks[0]
         self.state = State(grad_mode.INHERITED)
@@ -272,9 +274,21 @@ class Interpreter:
         self.program.derives(self, event, frozenset((obj,)), [whole])
         return frozenset((obj,))
 
-    def save(self, value: Value, op: str, role: str, span: ir.Span, result: Value, keeper: Atom | None = None) -> None:
-        """A recorded operation, or perhaps the module ``keeper``, keeps the memory of ``value`` for its backward."""
-        kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom, keeper) for atom in result)
+    def save(
+        self,
+        value: Value,
+        op: str,
+        role: str,
+        span: ir.Span,
+        result: Value,
+        keeper: Atom | None = None,
+        part: int | None = None,
+    ) -> None:
+        """A recorded operation, or perhaps the module ``keeper``, keeps the memory of ``value`` for its backward.
+
+        Of several results, which stand for one value, it keeps the one at ``part``.
+        """
+        kept = frozenset(tensor.Saved(op.rpartition(".")[2], role, span, atom, keeper, part) for atom in result)
         if role == "input":
             inference.used(self, value, "saved", op.rpartition(".")[2], span)
         for atom in value:
@@ -296,11 +310,11 @@ class Interpreter:
             )
             kept += [self.state.keepers(root) for root in roots]
         # Which of several objects the target is may hang on the path that saved one of them: all must be saved.
-        saved = frozenset().union(*kept) if all(kept) else frozenset()
-        ordered = tuple(sorted(saved, key=lambda s: s.span))
+        some = tuple(sorted(frozenset().union(*kept), key=lambda s: s.span))
+        saved = some if all(kept) else ()
         unseen.note(self, event, target, operand, op)
         alias = any(self.state.roots(atom) != {atom} for atom in target)
-        self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, ordered, alias=alias))
+        self.recorder.note(Edit(event.span, *self.where(), operand, op, leaf, saved, alias=alias, some=some))
         self.program.derives(self, event, target, others)
         if not self.state.modes & grad_mode.RECORDS:
             return

@@ -234,6 +234,9 @@ def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         return frozenset((receiver,))
     if name == "forward":
         return calls.forward(ip, site, receiver)
+    if name in ("append", "extend", "insert") and receiver in ip.program.made_from:
+        more = frozenset(atom for value in site.args for atom in ip.program.reach(ip, value))
+        ip.program.made_from[receiver] |= more
     return ip.program.module_method(ip, site, receiver, name)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import CONTAINER, Atom, Obj, Value
-from gradlint.torch_model import PARAMETERS, saved
+from gradlint.torch_model import PARAMETERS, operator, saved, several_results
 from gradlint.transfer import calls
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 OPAQUE = frozenset({"torch.nn.Module", "torch.nn.Sequential", "torch.nn.ModuleList", "torch.nn.ModuleDict"})
 """Modules whose type does not tell what they compute."""
+
+INPUTS = ("x", "input", "inputs", "hidden_states", "hidden", "sample", "features")
+"""What the tensor that a module works on is called where all its arguments are named."""
 
 
 def tracked(ip: Interpreter, operands: list[Value]) -> list[int]:
@@ -55,9 +58,24 @@ def save(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Va
         return
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(operands):
-            ip.save(older(ip, operands[index], result), op, "input", event.span, result)
-    if 0 in row.saved_outputs(on_graph):
-        ip.save(result, op, "output", event.span, result)
+            save_input(ip, event, op, operands[index], result)
+    save_outputs(ip, event, op, row.saved_outputs(on_graph), result)
+
+
+def save_input(ip: Interpreter, event: Any, op: str, given: Value, result: Value, keeper: Atom | None = None) -> None:
+    """Note that an operation keeps what it is given; what it has returned itself, it has in an earlier iteration."""
+    before = older(ip, given, result)
+    ip.save(before, op, "input", event.span, result, keeper)
+    for atom in given - before:
+        kept = {tensor.Saved(op.rpartition(".")[2], "input", event.span, made, keeper) for made in result}
+        ip.run.passed_on.setdefault(atom, set()).update(kept)
+
+
+def save_outputs(ip: Interpreter, event: Any, op: str, outputs: frozenset[int], result: Value) -> None:
+    """Note which of its results an operation keeps; ``result`` stands for all of them."""
+    several = operator(op) in several_results()
+    for index in sorted(outputs) if several else outputs & {0}:
+        ip.save(result, op, "output", event.span, result, part=index if several else None)
 
 
 def save_operands(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Value) -> None:
@@ -83,10 +101,12 @@ def save_result(ip: Interpreter, event: Any, op: str, operands: list[Value], res
 
 def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """Note what the call of a module keeps of its input, its parameters and its result."""
-    if not site.args or not ip.state.modes & grad_mode.RECORDS:
+    if not ip.state.modes & grad_mode.RECORDS:
         return
     if not isinstance(module, Obj) or module.cls is not None or module.type in OPAQUE:
         save_for_opaque(ip, site, module, result)
+        return
+    if not site.args:
         return
     on_graph = tracked(ip, site.args)
     if ip.program.trainable(ip, module):
@@ -97,19 +117,21 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     name = module.type.rpartition(".")[2]
     for index in row.saved_inputs(on_graph):
         if 0 <= index < len(site.args):
-            ip.save(older(ip, site.args[index], result), name, "input", site.event.span, result)
+            save_input(ip, site.event, name, site.args[index], result)
         elif index == PARAMETERS:
             ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
-    if 0 in row.saved_outputs(on_graph):
-        ip.save(result, name, "output", site.event.span, result)
+    save_outputs(ip, site.event, module.type, row.saved_outputs(on_graph), result)
 
 
 def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """A module of which little is known but that it trains: it keeps its parameters, and perhaps its input."""
     if not ip.program.trainable(ip, module) or ip.program.is_free_of_parameters(module):
         return
-    name = module.label or "the module"
-    ip.save(older(ip, site.args[0], result), name, "input", site.event.span, result, module)
+    name = module.label or ip.labels[site.func] or "the module"
+    given = site.args[0] if site.args else next((site.keywords[one] for one in INPUTS if one in site.keywords), None)
+    if given is None:
+        return
+    save_input(ip, site.event, name, given, result, module)
     ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
 
 

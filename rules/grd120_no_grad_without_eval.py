@@ -61,9 +61,9 @@ def accuracy(test_loader):
 ## Known limits
 
 Reported is a module that is in train mode for certain, that has a layer which computes something else there, and that
-runs over data for evaluation or in a function that evaluates; with a dropout also one whose results are compared
-(`torch.allclose`). A module whose mode is set elsewhere is left alone, and so is code that keeps dropout on purpose, by
-its name (`mc_dropout`) or by running the module several times:
+runs over data for evaluation, in a function that evaluates, or on what is called `x_test` in one that trains it; with a
+dropout also one whose results are compared (`torch.allclose`). A module whose mode is set elsewhere is left alone, and
+so is code that keeps dropout on purpose, by its name (`mc_dropout`) or by running the module several times:
 
 ```python
 import torch

@@ -47,6 +47,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD313/modes", "Normalised"): "what layers a class of another file has is not told",
     ("GRD120/train_mode", "Net"): "what layers a class of another file has is not told",
     ("GRD120/compared", "Net"): "what layers a class of another file has is not told",
+    ("GRD120/test_inputs", "Net"): "what layers a class of another file has is not told",
     ("GRD121/loops", "Plain"): "what layers a class of another file has is not told",
     ("GRD104/handed_in", "scored"): "what a caller in another file hands in is not told",
     ("GRD104/handed_in", "stepped"): "what a caller in another file hands in is not told",

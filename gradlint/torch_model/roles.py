@@ -108,6 +108,11 @@ EVALUATION_DATA = re.compile(
     r"(?:^|[._])(?:\w*_)?(?:val|valid|validation|test|eval|dev)_?(?:data)?_?(?:loader|iter|dl|set|dataset|batches)\w*$"
 )
 """Names of what an evaluation loops over."""
+EVALUATION_INPUT = re.compile(
+    r"(?:^|[._])(?:[xX]_?(?:test|val|valid)|(?:test|val|valid|validation)_?(?:[xX]|inputs?|images?|imgs?|features?|data))"
+    r"(?:\[[^\]]*\]|\.(?:to|cuda|cpu|float|double)(?:\((?:\.\.\.)?\))?)*$"
+)
+"""Names of what a module is given in an evaluation, where it is trained with something else."""
 
 DIFFERENTIATES = re.compile(
     r"backward|(?:^|_)(?:step|train|fit|learn|optimi[sz]e|minimi[sz]e|closure|grads?|gradients?|jacobian|hessian|attack"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import INSTANCE, Atom, Obj, Value, ordered
-from gradlint.facts import Forward, ModuleMode
+from gradlint.facts import Backward, Forward, ModuleMode
 from gradlint.facts.modes import NoisyInference, StuckInEval
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.protocol import ownership
-from gradlint.torch_model import mode_dependent_modules, modules
+from gradlint.torch_model import mode_dependent_modules, modules, roles
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -94,30 +94,57 @@ def noisy(program: Program, run: Run, evaluation: Evaluation) -> Iterator[NoisyI
             continue
         (module,) = forward.module.atoms
         layer = layer_of(program, module)
-        if not layer or not is_training(program, forward, module):
+        if not layer or not is_training(program, run, forward, module):
             continue
         noise = dropout_of(program, module) if is_compared(evaluation, run, forward) else ""
-        if noise or purpose.evaluates(body) or over_test_data(evaluation, run, forward):
+        on_data = over_test_data(evaluation, run, forward) or given_test_data(evaluation, run, forward)
+        if noise or on_data or purpose.evaluates(body):
             seen.add(forward.module.atoms)
             since = trained(run, forward)
             name = forward.module.name
             yield NoisyInference(forward.span, f"{name}(...)", name, noise or layer, (*forward.modes.because(), *since))
 
 
-def is_training(program: Program, forward: Forward, module: Atom) -> bool:
+def is_training(program: Program, run: Run, forward: Forward, module: Atom) -> bool:
     """Whether a module is in train mode for certain: put there, or fresh and never put anywhere else."""
     if forward.marks & (EVAL | TRAIN | UNTOUCHED):
         return forward.marks & (EVAL | TRAIN | UNTOUCHED) == TRAIN
-    if not isinstance(module, Obj) or module.type != INSTANCE:
+    if not isinstance(module, Obj) or not (module.type == INSTANCE or is_made_in(run, module)):
         return False
     switches = (mode for run in program.runs.values() if run is not None for mode in run.recorder.all(ModuleMode))
-    return not any(mode.marks & EVAL for mode in switches)
+    return not any(mode.marks & EVAL and may_hold(program, mode.module.atoms, module) for mode in switches)
+
+
+def may_hold(program: Program, holders: Value, module: Atom) -> bool:
+    """Whether one of some modules may be ``module``, or one that it is part of."""
+    return any(
+        not isinstance(atom, Obj) or atom is module or module in ownership.parts(program, atom) for atom in holders
+    )
+
+
+def is_made_in(run: Run, module: Obj) -> bool:
+    """Whether a body makes the module: it is no part of one whose mode is set elsewhere."""
+    return any(module.event is event for block in run.body.graph.blocks for event in block.events)
 
 
 def over_test_data(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
     """Whether the loop around a forward runs over data for evaluation."""
     call = evaluation.tracer.definitions(run.body).calls.get(forward.span)
     return call is not None and bool(purpose.data_of(evaluation.tracer, run.body, call))
+
+
+def given_test_data(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
+    """Whether what a forward is given is called like data for evaluation, in a body that trains the module as well.
+
+    Elsewhere a ``test_input`` may be one to try a module with.
+    """
+    call = evaluation.tracer.definitions(run.body).calls.get(forward.span)
+    others = (other for other in run.recorder.all(Forward) if not other.modes.off)
+    is_trained = any(other.module.atoms & forward.module.atoms for other in others)
+    if call is None or not is_trained or all(backward.modes.off for backward in run.recorder.all(Backward)):
+        return False
+    labels = (label for given in call.args for label in purpose.labels_of(evaluation.tracer, run.body, given))
+    return any(roles.EVALUATION_INPUT.search(label) for label in labels)
 
 
 def is_compared(evaluation: Evaluation, run: Run, forward: Forward) -> bool:

@@ -54,10 +54,11 @@ def train(model, loader, criterion, optimizer):
 
 ## Known limits
 
-Reported only in functions that go backward and step, for what is called like an input or a label, and in the methods of
-modules, for zeros and ones that are called like a state. Silent is every file
-that asks for gradients of inputs anywhere (`torch.autograd.grad`, hooks, checkpointing), every tensor whose `.grad` is
-read or that goes where it is not in sight, as those of attacks, saliency maps and physics-informed losses do:
+Reported only in functions that go backward and step, for what is called like an input or a label, in the methods of
+modules, for zeros and ones that are called like a state, and where a tensor without a name is made for a module that
+trains. Silent is every file that asks for gradients of inputs anywhere (`torch.autograd.grad`, hooks, checkpointing),
+every tensor whose `.grad` is read or that goes where it is not in sight, as those of attacks, saliency maps and
+physics-informed losses do:
 
 ```python
 import torch

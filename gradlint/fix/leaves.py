@@ -91,7 +91,7 @@ def unflagged(source: Source, fact: NeedlessFlag) -> tuple[Edit, ...]:
     node = place.node
     if fact.form == "argument":
         call = next(
-            (part for part in ast.walk(node) if span_of(part) == fact.span and isinstance(part, ast.Call)), None
+            (part for part in ast.walk(node) if isinstance(part, ast.Call) and span_of(part) == fact.span), None
         )
         last = call.keywords[-1] if call is not None and call.keywords else None
         if call is None or last is None or last.arg != "requires_grad":

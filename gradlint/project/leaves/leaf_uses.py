@@ -8,11 +8,13 @@ from collections.abc import Iterator
 
 from gradlint.domains import tensor
 from gradlint.domains.values import ITERATOR, PARAMETER, TENSOR, Api, Atom, Fn, Method, Obj, Sym, Tuple, Value
-from gradlint.facts import AttributeWrite, Backward, GradFlag, Step
+from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, Step
 from gradlint.facts.leaves import Exhausted, MissingGradient, NeedlessFlag, Rebound
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.forwards.frozen import Frozen
 from gradlint.project.values.reading import Reading
+from gradlint.project.values.trainable import has_parameters
 from gradlint.torch_model import optimizers, parameter_methods, roles
 from gradlint.torch_model.attributes import tensor_methods
 from gradlint.transfer.interpreter import pads_that_leave
@@ -250,7 +252,10 @@ class Leaves(Reading):
 
     def needless(self) -> Iterator[NeedlessFlag]:
         """Inputs, labels and states that require grad where only parameters are trained."""
-        if purpose.explains(self.body) or not self._only_trains():
+        if purpose.explains(self.body) or self._asks_for_gradients():
+            return
+        yield from self._unnamed()
+        if not self._only_trains():
             return
         for flag in self.run.recorder.all(GradFlag):
             if flag.value is True and flag.form in ("method", "attribute") and self._is_data(flag.target.atoms, flag):
@@ -263,13 +268,31 @@ class Leaves(Reading):
                 if store is not None and self._is_input_name(store.name) and not self._is_looked_after(value):
                     yield NeedlessFlag(call.span, "argument", store.name)
 
+    def _asks_for_gradients(self) -> bool:
+        """Whether anything in the file asks for other gradients than those of parameters."""
+        asks = ("grad", "checkpoint", "register_hook", "retain_grad", "jacobian", "vjp", "autograd_grad", "gradients")
+        return any(True for name in asks for _ in self.program.module.calls(name))
+
+    def _unnamed(self) -> Iterator[NeedlessFlag]:
+        """Data that is made where a trained module is called: nobody can ask for the gradient of what has no name."""
+        spans = {forward.span for forward in self.run.recorder.all(Forward) if self._trains(forward.module.atoms)}
+        for call in self.events(ir.Call) if spans else ():
+            readers = self.known.readers.get(call.dst, ())
+            flagged = any(name == "requires_grad" for name, _ in call.keywords)
+            if flagged and len(readers) == 1 and isinstance(readers[0], ir.Call) and readers[0].span in spans:
+                value = self.value(call.dst)
+                if len(value) == 1 and all(self._is_made_leaf(atom, call) for atom in value):
+                    yield NeedlessFlag(call.span, "argument", self.label(call.dst))
+
+    def _trains(self, modules: Value) -> bool:
+        """Whether modules surely have parameters, and no code of the file freezes them."""
+        made = all(isinstance(atom, Obj) and has_parameters(self.program, atom) for atom in modules)
+        return bool(modules) and made and not Frozen(self.program).covers(modules)
+
     def _only_trains(self) -> bool:
-        """Whether the body trains by backward and step alone, and nothing in the file asks for other gradients."""
+        """Whether the body trains by backward and step alone."""
         recorder = self.run.recorder
         if not recorder.all(Step) or not recorder.all(Backward):
-            return False
-        asks = ("grad", "checkpoint", "register_hook", "retain_grad", "jacobian", "vjp", "autograd_grad", "gradients")
-        if any(True for name in asks for _ in self.program.module.calls(name)):
             return False
         passes = recorder.all(Backward)
         graphs = any(name == "create_graph" for call in self.events(ir.Call) for name, _ in call.keywords)

@@ -60,11 +60,12 @@ class Starved(Reading):
     def _wanted(self) -> dict[Atom, Reasons]:
         """The modules of this body that are meant to get a gradient, and what says so."""
         found: dict[Atom, Reasons] = {}
+        kept = self._kept()
         for step in self.run.recorder.all(Step):
             for optimizer in step.optimizer.atoms:
-                if isinstance(optimizer, Obj) and optimizer.event in self.known.blocks:
+                if isinstance(optimizer, Obj) and (self._is_made(optimizer) or self._is_held(optimizer)):
                     for module in self.program.owners.get(optimizer) or ():
-                        found.setdefault(module, ((step.span, "meant to train it"),))
+                        found.setdefault(kept.get(module, module), ((step.span, "meant to train it"),))
         for read in self.events(ir.Attr):
             if read.name == "grad" and self._is_looked_at(read):
                 for atom in self.value(read.obj):
@@ -72,16 +73,45 @@ class Starved(Reading):
                         found.setdefault(atom.owner, ((read.span, "its gradient is looked at here"),))
         return {module: why for module, why in found.items() if self._is_own(module)}
 
+    def _kept(self) -> dict[Atom, Atom]:
+        """By what the constructor was given, the attribute of the instance that holds it."""
+        holder = self.program.receiver(self.body)
+        cls = holder.cls if isinstance(holder, Obj) else None
+        found: dict[Atom, Atom] = {}
+        for read in self.events(ir.Attr) if holder is not None and cls is not None else ():
+            held = self.program.unknown_attributes.get((cls, read.name), frozenset()) if cls is not None else ()
+            value = self.value(read.dst)
+            if len(held) == len(value) == 1 and holder is not None and self._is_instance(read.obj, holder):
+                found[next(iter(held))] = next(iter(value))
+        return found
+
     def _is_looked_at(self, read: ir.Attr) -> bool:
         """Whether a gradient is used: that there is none may well be asked."""
         readers = self.known.readers.get(read.dst, ())
         return bool(readers) and not any(isinstance(one, (ir.Compare, ir.Store, ir.Discard)) for one in readers)
 
     def _is_own(self, module: Atom) -> bool:
-        """Whether a module is made here, or handed in under a name of its own."""
+        """Whether a module is made here, or handed in under a name of its own, or an attribute of the instance."""
         if isinstance(module, Sym):
-            return module.scope is self.body and module.path.isidentifier()
-        return isinstance(module, Obj) and module.event in self.known.blocks
+            return self._is_held(module) or (module.scope is self.body and module.path.isidentifier())
+        return isinstance(module, Obj) and (self._is_made(module) or self._is_held(module))
+
+    def _is_made(self, atom: Obj) -> bool:
+        return atom.event in self.known.blocks
+
+    def _is_held(self, atom: Atom) -> bool:
+        """Whether something is an attribute of the instance that the body is a method of."""
+        holder = self.program.receiver(self.body)
+        if holder is None:
+            return False
+        if isinstance(atom, Sym):
+            return atom.parent is holder
+        return any(
+            self._is_instance(read.obj, holder) and atom in self.value(read.dst) for read in self.events(ir.Attr)
+        )
+
+    def _is_instance(self, ref: ir.Ref, holder: Atom) -> bool:
+        return self.value(ref) == frozenset((holder,))
 
     # -- other ways ----------------------------------------------------------------------------------------
 
@@ -91,6 +121,8 @@ class Starved(Reading):
             inside = {part for one in other.module.atoms for part in ownership.parts(self.program, one)}
             if module in other.module.atoms or module in inside:
                 return False
+        if self._is_held(module) and not all(self._leaves_alone(module, name) for name in self._names(module)):
+            return False
         names = {store.name for stores in self.known.stores.values() for store in stores if module in self._of(store)}
         if any((self.body, name) in self.program.captured for name in names):
             return False
@@ -99,6 +131,33 @@ class Starved(Reading):
 
     def _of(self, store: ir.Store) -> Value:
         return self.value(store.src)
+
+    def _names(self, module: Atom) -> set[str]:
+        """The attributes of which the body takes a module."""
+        return {read.name for read in self.events(ir.Attr) if module in self.value(read.dst)}
+
+    def _leaves_alone(self, module: Atom, name: str) -> bool:
+        """Whether no code of the file but this body runs the module that an attribute holds."""
+        for body, read in self.tracer.reads_of(name):
+            run = self.run if body is self.body else self.tracer.run(body)
+            other = Starved(self.program, self.tracer, run) if run is not None else None
+            if other is None:
+                return False
+            if module not in other.value(read.dst) and other._is_of_another_class(read, module):
+                continue
+            for reader in other.known.readers.get(read.dst, ()):
+                called = isinstance(reader, ir.Call) and reader.func == read.dst
+                if (called and body is not self.body) or not other._is_harmless(reader, read.dst):
+                    return False
+        return True
+
+    def _is_of_another_class(self, read: ir.Attr, module: Atom) -> bool:
+        """Whether what a method reads is an attribute of its own instance, which has nothing to do with a module."""
+        holder, other = self.program.receiver(self.body), module.parent if isinstance(module, Sym) else None
+        if not isinstance(holder, Obj) or holder.cls is None or not self._is_instance(read.obj, holder):
+            return False
+        related = isinstance(other, Obj) and other.cls is not None and ownership.is_related(holder.cls, other.cls)
+        return not related and bool(self.value(read.dst))
 
     def _is_harmless(self, reader: ir.Event, ref: ir.Ref) -> bool:
         """Whether what is done with a module gives it no gradient, or is its forward."""

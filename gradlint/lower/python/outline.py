@@ -32,6 +32,10 @@ _END = {
 _NARROW = re.compile(r"\n {1,3}(?:def|class|return|self|if|for)\b")
 _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
 _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
+_REMEMBERS = re.compile(
+    r"if (?:not hasattr\(self, [\"'](\w+)[\"']\)|self\.(\w+) is None|[\"'](\w+)[\"'] not in self\.__dict__):\n\s*self\."
+)
+"""What is computed where there is none yet; by which methods it is set back matters."""
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
 _CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
 _UNTRACKED = re.compile(r"\n[ \t]*@[\w.]*(?:no_grad|inference_mode)\b")
@@ -178,8 +182,11 @@ def _saying_something(parts: list[_Part], places: Places) -> Iterator[_Part]:
 
 
 def _reading_what_it_collects(text: str, part: _Part, owner: _Part) -> Iterator[_Part]:
-    """The methods that read an attribute to which the method ``part`` adds: they tell what it is for."""
-    for name in set(_COLLECTS.findall(text, part.start, part.end)):
+    """The methods that read an attribute to which the method ``part`` adds, or which it computes once: they tell what
+    that is for, and how long it lasts.
+    """
+    remembered = {name for names in _REMEMBERS.findall(text, part.start, part.end) for name in names if name}
+    for name in remembered | set(_COLLECTS.findall(text, part.start, part.end)):
         read = re.compile(rf"\.{name}\b")
         yield from (method for method in owner.methods if read.search(text, method.start, method.end))
 

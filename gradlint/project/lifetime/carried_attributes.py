@@ -168,7 +168,8 @@ class CarriedAttributes:
         """Whether somebody may set the attribute back, or take it off the graph, between two calls."""
         if self._depends_on_mode() or not self._is_all_in_sight(cls):
             return True
-        if any(SETS_BACK.search(method.name) and method.name not in SET_UP for method in cls.children):
+        methods = {*(method.name for method in cls.children), *cls.left_out}
+        if any(SETS_BACK.search(name) for name in methods - SET_UP):
             return True
         pending = [self.program.module]
         while pending:

@@ -141,6 +141,19 @@ class Graphed(msgspec.Struct, frozen=True, array_like=True):
     reported: bool = False
 
 
+class Spent(msgspec.Struct, frozen=True, array_like=True):
+    """A part of what a function returns whose graph nobody is to walk any more.
+
+    ``part`` is a place in a tuple or the key of a dict, None for all of it. ``kind``: ``walked``, a backward pass at
+    ``place`` did so; ``outdated``, what ``name`` recorded there hangs on weights that are trained on.
+    """
+
+    kind: str
+    part: int | str | None
+    place: Place
+    name: str = ""
+
+
 class Call(msgspec.Struct, frozen=True, array_like=True):
     """A call in the function of something that is, or may be, code of the project.
 
@@ -166,6 +179,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     were asked for, see `View.asked`), ``callbacks`` the modes in which it calls a parameter; ``returns`` what each
     ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all. ``solved`` False: its code was not
     looked at, and only its parameters are known. ``undecided``: a finding hangs on what its callers make of the result.
+    ``spent`` are the parts of what it returns that nobody is to keep.
     """
 
     qualname: str
@@ -187,6 +201,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     callbacks: tuple[tuple[str, int], ...] = ()
     calls: tuple[Call, ...] = ()
     undecided: bool = False
+    spent: tuple[Spent, ...] = ()
 
 
 DECIDING = ("__init__", "forward")

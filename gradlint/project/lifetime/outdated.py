@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import Fn
-from gradlint.facts import Forward, KeptGraph, Modes, Step
+from gradlint.facts import Elsewhere, Forward, KeptGraph, Modes, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.growing import spelled_ref
 from gradlint.project.lifetime.meters import is_number
 from gradlint.project.lifetime.piling import Piling
-from gradlint.project.lifetime.received import received
+from gradlint.project.lifetime.received import received, root
 from gradlint.project.lifetime.walked import Start, built, parts_of, start_of
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import KEPT, RETURNED, WALKED
@@ -25,16 +25,12 @@ from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
+    from gradlint.ir.cfg import Body
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.lifetime.received import Part
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
-
-MOVES = frozenset({"to", "cuda", "cpu", "float", "double", "half", "long", "view", "reshape", "unsqueeze", "squeeze"})
-"""Methods that change neither the values of a tensor nor where it stands on the graph."""
-MOST_STEPS = 8
-"""How many steps from a value to what it was made of are looked through."""
 
 
 class Again(NamedTuple):
@@ -60,16 +56,26 @@ class Outdated:
             yield from self._kept(run, start, again.call.span)
         for local in run.recorder.local_calls():
             call = known.calls.get(local.span)
-            inner = self.program.run(local.fn.body, grad_mode.INHERITED) if call is not None else None
-            if call is None or not known.loops(call) or inner is None or inner.body is run.body:
+            if call is None or not known.loops(call) or local.fn.body is run.body:
                 continue
             loops = frozenset(known.loops(call))
-            for part, again in self._returned(inner):
+            for part, name, recorded in self._parts(local.fn.body):
                 for ref, event in received(known, call, part):
-                    name = f"{self.tracer.label(inner.body, again.call.func)}(...)"
-                    yield from self._kept(run, Start(("ref", run.body, ref), event, name, loops), again.call.span)
+                    yield from self._kept(run, Start(("ref", run.body, ref), event, name, loops), recorded)
 
-    def _kept(self, run: Run, start: Start, recorded: ir.Span) -> Iterator[KeptGraph]:
+    def _parts(self, callee: Body) -> Iterator[tuple[Part, str, ir.Span | Elsewhere]]:
+        """The parts of what a function, of this file or another one, returns that are such results."""
+        told = self.program.stubs.data(callee)
+        if told is not None:
+            path = (self.program.stubs.id_of(callee) or "").partition(":")[0]
+            found = (one for one in told.spent if one.kind == "outdated")
+            yield from ((one.part, one.name, Elsewhere(path, one.place)) for one in found)
+            return
+        inner = self.program.run(callee, grad_mode.INHERITED)
+        for part, again in self.returned(inner) if inner is not None else ():
+            yield part, f"{self.tracer.label(callee, again.call.func)}(...)", again.call.span
+
+    def _kept(self, run: Run, start: Start, recorded: ir.Span | Elsewhere) -> Iterator[KeptGraph]:
         trace = self.tracer.trace(start.node)
         if trace.of(WALKED):
             return
@@ -130,7 +136,7 @@ class Outdated:
 
     # -- functions -----------------------------------------------------------------------------------------
 
-    def _returned(self, inner: Run) -> Iterator[tuple[Part, Again]]:
+    def returned(self, inner: Run) -> Iterator[tuple[Part, Again]]:
         """The parts of what a function returns that are such results."""
         known = self.tracer.definitions(inner.body)
         for again in self._untrained(inner):
@@ -150,23 +156,6 @@ def brings_graph(known: Definitions, ours: ir.Ref, theirs: ir.Ref) -> bool:
     """Whether one of two arguments may be computed with a graph that the other has not."""
     made = root(known, theirs)
     return made is None or (isinstance(made, (ir.Call, ir.Binary)) and root(known, ours) is not made)
-
-
-def root(known: Definitions, ref: ir.Ref) -> ir.Event | None:
-    """What made something that was only moved, reshaped or indexed since."""
-    for _ in range(MOST_STEPS):
-        maker = known.makers.get(ref)
-        if isinstance(maker, ir.Load) and (only := known.only(maker)) is not None:
-            ref = only.src
-        elif isinstance(maker, ir.Item):
-            ref = maker.obj
-        elif isinstance(maker, ir.Call) and isinstance(method := known.makers.get(maker.func), ir.Attr):
-            if method.name not in MOVES:
-                return maker
-            ref = method.obj
-        else:
-            return maker
-    return None
 
 
 def outdated_graphs(program: Program, path: str, evaluation: Evaluation, run: Run) -> list[KeptGraph]:

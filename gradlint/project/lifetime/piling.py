@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import CONTAINER, Literal, Obj
-from gradlint.facts import Reasons
+from gradlint.facts import Elsewhere, Reasons
 from gradlint.facts.lifetime import PiledGraph
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
@@ -63,7 +63,7 @@ class Piling:
         known = {kept.span for kept in self.evaluation.kept_graphs(run.body)}
         yield from sorted((one for one in found.values() if one.span not in known), key=lambda one: one.span)
 
-    def _metered(self, body: Body, start: Start, backward: ir.Span) -> Iterator[PiledGraph]:
+    def _metered(self, body: Body, start: Start, backward: ir.Span | Elsewhere) -> Iterator[PiledGraph]:
         """The calls that give a walked value to a meter out of sight which gets numbers otherwise."""
         known = self.tracer.definitions(body)
         for meter, given, number in self.meters.given(body):

@@ -14,6 +14,10 @@ Part: TypeAlias = "int | str | None"
 """Which part of what a function returns: a place in a tuple, a key of a dict; None for all of it."""
 CHECKS = frozenset({"isinstance", "is_tensor", "hasattr", "type", "callable"})
 """Functions that ask what a value is."""
+MOVES = frozenset({"to", "cuda", "cpu", "float", "double", "half", "long", "view", "reshape", "unsqueeze", "squeeze"})
+"""Methods that change neither the values of a tensor nor where it stands on the graph."""
+MOST_STEPS = 8
+"""How many steps from a value to what it was made of are looked through."""
 ADDS = frozenset({"append", "appendleft", "extend", "insert"})
 """Methods that add something to a container."""
 
@@ -84,3 +88,20 @@ def is_asked_about(known: Definitions, ref: ir.Ref) -> bool:
             if isinstance(reader, ir.Compare) or (isinstance(func, (ir.Attr, ir.Load)) and func.name in CHECKS):
                 return True
     return False
+
+
+def root(known: Definitions, ref: ir.Ref) -> ir.Event | None:
+    """What made something that was only moved, reshaped or indexed since."""
+    for _ in range(MOST_STEPS):
+        maker = known.makers.get(ref)
+        if isinstance(maker, ir.Load) and (only := known.only(maker)) is not None:
+            ref = only.src
+        elif isinstance(maker, (ir.Item, ir.Attr)):
+            ref = maker.obj
+        elif isinstance(maker, ir.Call) and isinstance(method := known.makers.get(maker.func), ir.Attr):
+            if method.name not in MOVES:
+                return maker
+            ref = method.obj
+        else:
+            return maker
+    return None

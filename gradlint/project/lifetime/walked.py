@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import Api, Fn, Obj, Sym
-from gradlint.facts import Backward
+from gradlint.facts import Backward, Elsewhere
 from gradlint.ir import events as ir
 from gradlint.project import purpose
-from gradlint.project.lifetime.received import each_item, holding, put_away, received
+from gradlint.project.lifetime.received import each_item, holding, put_away, received, root
 from gradlint.project.values import demands
+from gradlint.project.values.call_uses import parameters_for
 from gradlint.project.values.definitions import INPUTS
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import RETURNED
@@ -50,7 +51,7 @@ class Walked:
     def __init__(self, program: Program, path: str, tracer: Tracer) -> None:
         self.program, self.path, self.tracer = program, path, tracer
 
-    def starts(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+    def starts(self, run: Run) -> Iterator[tuple[Start, ir.Span | Elsewhere]]:
         """What the passes of a body walk, each with the pass: also what functions that it calls hand back."""
         if purpose.is_test(run.body, self.path):
             return
@@ -82,7 +83,7 @@ class Walked:
             if ref is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
                 for part, maker in walked_parts(known, ref, event, source):
                     yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
-        for ref, event in self._summed(run, backward):
+        for ref, event in (*self._summed(run, backward), *self._given_to_functions(run, backward)):
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
 
     def _called(self, body: Body, event: ir.Event, ref: ir.Ref) -> str:
@@ -104,6 +105,27 @@ class Walked:
                 maker = known.makers.get(ref) if ref is not None else None
                 if ref is not None and isinstance(maker, ir.Call):
                     yield ref, maker
+
+    def _given_to_functions(self, run: Run, backward: Backward) -> Iterator[tuple[ir.Ref, ir.Event]]:
+        """The one argument on the graph of a function of the file that computes what the pass starts from."""
+        known = self.tracer.definitions(run.body)
+        target = start_of(known, backward)
+        for event in Lineage(self.tracer, run).of(target) if target is not None else ():
+            refs = event.args if isinstance(event, ir.Call) else ()
+            given = [ref for ref in refs if isinstance(event, ir.Call) and self._is_walked_in(run, event, ref)]
+            maker = known.makers.get(given[0]) if len(given) == 1 else None
+            only = known.only(maker) if isinstance(maker, ir.Load) else None
+            if only is not None:
+                yield only.src, known.makers[only.src]
+
+    def _is_walked_in(self, run: Run, call: ir.Call, ref: ir.Ref) -> bool:
+        """Whether an argument is what some call made, and a function of the file returns what is computed from it."""
+        made = isinstance(root(self.tracer.definitions(run.body), ref), ir.Call)
+        if not made or all(is_off(run, atom) for atom in self.tracer.value(run.body, ref)):
+            return False
+        fns = [atom for atom in self.tracer.value(run.body, call.func) if isinstance(atom, Fn)]
+        names = ((fn, name) for fn in fns for name in parameters_for(call, ref, fn))
+        return any(use.sure for fn, name in names for use in self.tracer.trace(("param", fn.body, name)).of(RETURNED))
 
     def _is_sum(self, body: Body, call: ir.Call) -> bool:
         callees = self.tracer.value(body, call.func)
@@ -132,7 +154,7 @@ class Walked:
 
     # -- what other functions walk -------------------------------------------------------------------------
 
-    def _handed_back(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+    def _handed_back(self, run: Run) -> Iterator[tuple[Start, ir.Span | Elsewhere]]:
         """What functions of the file return after they went backward from it."""
         known = self.tracer.definitions(run.body)
         for local in run.recorder.local_calls():
@@ -141,7 +163,7 @@ class Walked:
                 continue
             yield from self._received(run, call, local.fn.body)
 
-    def _from_closures(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+    def _from_closures(self, run: Run) -> Iterator[tuple[Start, ir.Span | Elsewhere]]:
         """What ``optimizer.step(closure)`` returns: the loss of the closure, which went backward from it."""
         known = self.tracer.definitions(run.body)
         for call in known.events(ir.Call):
@@ -157,14 +179,11 @@ class Walked:
     def _is_optimizer(self, body: Body, ref: ir.Ref) -> bool:
         return any(self.program.is_optimizer(atom) for atom in self.tracer.value(body, ref))
 
-    def _received(self, run: Run, call: ir.Call, callee: Body) -> Iterator[tuple[Start, ir.Span]]:
+    def _received(self, run: Run, call: ir.Call, callee: Body) -> Iterator[tuple[Start, ir.Span | Elsewhere]]:
         """What a call gets from a function that goes backward from it."""
-        inner = self.program.run(callee, grad_mode.INHERITED)
-        if inner is None or not inner.complete or not inner.recorder.all(Backward):
-            return
         known = self.tracer.definitions(run.body)
         loops = frozenset(known.loops(call))
-        for part, backward in self._returned(inner):
+        for part, backward in self._parts(callee):
             for ref, event in received(known, call, part):
                 yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
             if part is None:
@@ -175,7 +194,18 @@ class Walked:
             for ref, event in each_item(known, call) if isinstance(part, str) else ():
                 yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
 
-    def _returned(self, callee: Run) -> Iterator[tuple[Part, ir.Span]]:
+    def _parts(self, callee: Body) -> Iterator[tuple[Part, ir.Span | Elsewhere]]:
+        """In which part of what it returns a function, of this file or another one, hands back what it walked."""
+        told = self.program.stubs.data(callee)
+        if told is not None:
+            path = (self.program.stubs.id_of(callee) or "").partition(":")[0]
+            yield from ((one.part, Elsewhere(path, one.place)) for one in told.spent if one.kind == "walked")
+            return
+        inner = self.program.run(callee, grad_mode.INHERITED)
+        if inner is not None and inner.complete and inner.recorder.all(Backward):
+            yield from self.returned(inner)
+
+    def returned(self, callee: Run) -> Iterator[tuple[Part, ir.Span]]:
         """In which part of what it returns a function hands back what it walked."""
         known = self.tracer.definitions(callee.body)
         found: dict[Part, ir.Span] = {}

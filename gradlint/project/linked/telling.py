@@ -36,6 +36,7 @@ from gradlint.project.entries import first_entry
 from gradlint.project.forwards import parameterless
 from gradlint.project.leaves.hidden import may_hide
 from gradlint.project.linked import parts
+from gradlint.project.linked.spent import keeps_of_steps, spent
 from gradlint.project.program import is_known_outside
 from gradlint.project.summaries import reaches
 from gradlint.project.values import demands
@@ -169,7 +170,7 @@ class Telling:
             return True
         if run.recorder.all(Forward) and not purpose.is_method_of_module(self.program, body):
             return True
-        return reads(body, WEIGHTS)
+        return reads(body, WEIGHTS) or keeps_of_steps(self.program, self.evaluation.tracer, run)
 
     def _records_nothing(self, run: Run) -> bool:
         """Whether all calls in a body are made with gradients off, and none is a forward."""
@@ -253,6 +254,7 @@ class Telling:
             callbacks=tuple(sorted({(name, modes) for scope, name, modes in self.program.callbacks if scope is body})),
             calls=tuple(sorted(dict.fromkeys(self._calls(body, run)), key=by_place)),
             undecided=self.evaluation.judging.is_undecided(body),
+            spent=tuple(dict.fromkeys(spent(self.program, self.evaluation, run, self.locate))),
         )
 
     def _run(self, body: Body) -> Run | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Api, Atom, Cls, Fn, Method, Obj
+from gradlint.domains.values import Api, Atom, Cls, Fn, Method, Obj, Sym
 from gradlint.ir import events as ir
 from gradlint.project.summaries import inside
 from gradlint.project.values import uses
@@ -198,7 +198,12 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
         statement = all(isinstance(e, ir.Discard) for e in walk.tracer.definitions(body).readers.get(event.dst, ()))
         if statement and not roles.REPORTS.search(label):
             walk.use(uses.PASSED, body, event, label)
-        walk.compute(body, event, event.dst, sure=False)
+        walk.compute(body, event, event.dst, sure=isinstance(atom, Sym) and is_loss(event, ref, label))
+
+
+def is_loss(event: ir.Call, ref: ir.Ref, label: str) -> bool:
+    """Whether what somebody handed in as a loss function gets the output ``ref``: what it returns hangs on that."""
+    return ref in event.args[:1] and len(event.args) > 1 and roles.LOSS.search(label) is not None
 
 
 def written(walk: Walk, body: Body, event: ir.Call, method: ir.Attr) -> None:

@@ -89,7 +89,8 @@ def epoch_loss(model, loader, criterion):
 ## Known limits
 
 What is backwarded later is stored rightly, and so is what is returned, tracked, to a caller that may do so; the latter
-is reported only where the function is clearly evaluation. A name that is overwritten holds one graph and is silent.
+is reported only where the function is clearly evaluation, or where the loop trains the same weights: after the step
+nobody can go backward. A name that is overwritten holds one graph and is silent.
 
 ```python
 import torch

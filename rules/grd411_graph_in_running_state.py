@@ -6,7 +6,7 @@ State that lives on from step to step is computed from its own old value. Mixed 
 the graph itself, and so is everything that is mixed into it later: the graphs of all steps hang together. Memory grows
 with every step; the first backward that goes through the state walks into the graphs of earlier steps, which are freed:
 `Trying to backward through the graph a second time`. A module whose buffer requires grad can no longer be copied by
-`deepcopy`.
+`deepcopy`. The `step` of an optimizer records as well, unless it is decorated or reads the parameters as `.data`.
 
 ## Examples
 

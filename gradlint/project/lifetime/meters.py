@@ -27,6 +27,8 @@ Name: TypeAlias = "tuple[object, ...]"
 
 TAKES = re.compile(r"^_*(?:update|add|append|push|accumulate|put|record|store|collect|track)(?:_|$)")
 """Names of methods with which a meter takes a value."""
+LOGS = re.compile(r"logger|writer", re.IGNORECASE)
+"""Names of what makes text or plots of what it is given: it takes the numbers out itself."""
 DETACHES = re.compile(r"^(?:torchmetrics|torcheval|ignite|lightning|pytorch_lightning|accelerate)(?:\.|$)")
 """Packages whose meters take tensors off the graph."""
 
@@ -91,7 +93,8 @@ class Meters:
 
     def _meter(self, body: Body, known: Definitions, method: ir.Attr, call: ir.Call) -> Iterator[Meter]:
         places = dict(self._places(body, known, method.obj))
-        if not any(roles.METER.search(str(part)) for place in places for part in place):
+        words = [str(part) for place in places for part in place]
+        if not any(map(roles.METER.search, words)) or any(map(LOGS.search, words)):
             return
         if any(isinstance(atom, (Fn, Api)) for atom in self.tracer.value(body, call.func)):
             return

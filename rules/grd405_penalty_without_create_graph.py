@@ -36,9 +36,9 @@ def critic_loss(critic, x):
 
 ## Known limits
 
-The gradient and the backward must be in one function, and every operation between them known to keep the graph: a
-penalty that a function returns is not reported. Saliency maps, which nobody backwards, and detached gradients are
-silent.
+The gradient and the backward must be in one function, or the function say by its name that it computes a penalty.
+Between them every operation must be known to keep the graph, or the whole term of the loss to be a constant. Saliency
+maps, which nobody backwards, and detached gradients are silent.
 
 ```python
 import torch

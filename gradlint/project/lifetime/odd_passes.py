@@ -14,6 +14,7 @@ from gradlint.facts import Backward, Clear, GradFlag, Touch
 from gradlint.facts.lifetime import OddPass
 from gradlint.ir import events as ir
 from gradlint.project import purpose
+from gradlint.project.lifetime.flat_terms import FlatTerms
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import KEPT, PASSED, RETURNED, STORED, YIELDED, class_around
 
@@ -57,6 +58,8 @@ class OddPasses:
             if call is not None:
                 for one in self._of_pass(op, call):
                     found.setdefault(one.span, one)
+        for one in self._penalties():
+            found.setdefault(one.span, one)
         for call in self.known.calls.values():
             for one in self._of_call(call):
                 found.setdefault(one.span, one)
@@ -153,13 +156,22 @@ class OddPasses:
 
     def _flat(self, call: ir.Call, target: ir.Ref) -> Iterator[OddPass]:
         """The gradients in a loss that were computed without a graph of their own."""
-        for event in self.lineage.of(target):
-            if isinstance(event, ir.Call) and self._is_api(event, "torch.autograd.grad"):
-                flags = dict(event.keywords)
-                if len(event.args) > 4 or event.starred or None in flags:
-                    continue
-                if "create_graph" not in flags or self._is(flags["create_graph"], False):
-                    yield OddPass(event.span, "flat", "autograd.grad(...)", ((call.span, "backward here"),))
+        for event in (*self.lineage.of(target), *FlatTerms(self.known, self.run).of(target)):
+            if isinstance(event, ir.Call) and self._lacks_graph(event):
+                yield OddPass(event.span, "flat", "autograd.grad(...)", ((call.span, "backward here"),))
+
+    def _penalties(self) -> Iterator[OddPass]:
+        """The same in a penalty that a function returns."""
+        for event, call in FlatTerms(self.known, self.run).returned():
+            if self._lacks_graph(call):
+                yield OddPass(call.span, "flat", "autograd.grad(...)", ((event.span, "returned here"),))
+
+    def _lacks_graph(self, call: ir.Call) -> bool:
+        """Whether a call computes gradients that have no graph for certain."""
+        flags = dict(call.keywords)
+        if not self._is_api(call, "torch.autograd.grad") or len(call.args) > 4 or call.starred or None in flags:
+            return False
+        return "create_graph" not in flags or self._is(flags["create_graph"], False)
 
     def _is_needless(self, op: Op, target: ir.Ref) -> bool:
         """Whether all that a pass walks is made anew in every iteration, and nothing else in the body walks it."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 MODULE_ANNOTATION = re.compile(r"(?:^|[.\s\[\"'])(?:Module|\w*Model|\w*Net|LightningModule)\b")
+CLASS_ANNOTATION = re.compile(
+    r"^[\"']?(?:(?:\w+\.)*(?:Optional|Union)\[)?\s*(?:\w+\.)*(?:Type|type|Callable|partial)\b"
+)
+"""An annotation of a class or of a function: what it makes may be a module, and itself is none."""
 MODULE_FACTORY = re.compile(r"(?:Model|For[A-Z]\w*|Encoder|UNet\w*|Autoencoder\w*)\.from_pretrained$")
 
 FOREIGN = frozenset("tensorflow keras tf_keras jax flax haiku equinox mindspore paddle mxnet tinygrad sympy".split())
@@ -51,9 +55,11 @@ class Kinds:
         if isinstance(atom, Sym) and not roles.is_class(atom.path.partition("[")[0]):
             if atom.annotation:
                 cls = self.class_behind(atom)
+                if CLASS_ANNOTATION.search(atom.annotation):
+                    return False
                 if MODULE_ANNOTATION.search(atom.annotation) or (isinstance(cls, Cls) and classes.is_module(cls)):
                     return True
-            return roles.is_module(atom.path.partition("[")[0]) or atom in self.seen_as_module
+            return roles.is_module(atom.path) or atom in self.seen_as_module
         return False
 
     def is_optimizer(self, atom: Atom) -> bool:

@@ -22,9 +22,22 @@ _VERB = re.compile(
 )
 
 
+MODULES = re.compile(
+    r"(?:^|[._])(?:models|nets|networks|encoders|decoders|generators|discriminators|critics|actors|policies|backbones"
+    r"|classifiers|teachers|students|q_?nets|[A-Za-z]+_?(?:models|nets))$"
+)
+"""The last part of a path that names several modules: a list, or a mapping."""
+
+
 def is_module(path: str) -> bool:
-    """Whether the last part of ``path`` names a module rather than a function that deals with one."""
-    return MODULE.search(path) is not None and _VERB.match(path.rpartition(".")[2]) is None
+    """Whether the last part of ``path`` names a module rather than a function that deals with one.
+
+    So does that of an item, ``models[...]``, and of what an item is part of.
+    """
+    whole, bracket, rest = path.partition("[")
+    if bracket and (MODULES.search(whole) if rest.endswith("]") else is_module(rest.rpartition("]")[2])):
+        return True
+    return MODULE.search(whole) is not None and _VERB.match(whole.rpartition(".")[2]) is None
 
 
 _CLASS = re.compile(r"^[A-Z]\w*[a-z]\w*$")

@@ -36,6 +36,7 @@ from gradlint.torch_model import (
     nondifferentiable,
     numpy_cuts,
     parameter_methods,
+    roles,
     scalar_cuts,
     submodule_methods,
     views,
@@ -259,12 +260,17 @@ def iterator(ip: Interpreter, site: Site, items: Value, named: bool) -> Value:
     return made
 
 
-def state_values(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
-    """``module.state_dict().items()`` and ``.values()``: detached tensors that share the parameters' memory."""
-    if not (isinstance(receiver, Obj) and receiver.type == STATE_DICT):
-        return None
+def mapped_values(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
+    """``.items()`` and ``.values()`` of ``module.state_dict()``: detached tensors that share the parameters' memory; of
+    a mapping of modules: modules.
+    """
     named = ip.labels[site.event.func].endswith("items")
-    return iterator(ip, site, frozenset((ip.world.obj(site.event, "state_value", owner=receiver.owner),)), named)
+    if isinstance(receiver, Obj) and receiver.type == STATE_DICT:
+        held = frozenset((ip.world.obj(site.event, "state_value", owner=receiver.owner),))
+        return iterator(ip, site, held, named)
+    if isinstance(receiver, Sym) and roles.MODULES.search(receiver.path):
+        return iterator(ip, site, attributes.items_of(ip, site.event, frozenset((receiver,))), named)
+    return None
 
 
 # -- tensors -----------------------------------------------------------------------------------------------
@@ -380,6 +386,6 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, Atom], Value | None]] = {
     "register_full_backward_hook": register_backward_hook,
     "register_full_backward_pre_hook": register_backward_hook,
     "register_post_accumulate_grad_hook": register_hook,
-    "items": state_values,
-    "values": state_values,
+    "items": mapped_values,
+    "values": mapped_values,
 }

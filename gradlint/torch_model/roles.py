@@ -177,6 +177,14 @@ REPORTS = re.compile(
 METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator|counter|history", re.IGNORECASE)
 """Names of what adds up numbers to report them."""
 
+REMEMBERS = re.compile(
+    r"(?:^|[._])(?:(?:early_?)?stop(?:ping)?|convergence|termination)_(?:criterion|criteria|condition|rule|checker|monitor)$"
+)
+"""Names of what is shown a value in every step, and compares it with those of earlier steps."""
+
+CLOSURE = re.compile(r"(?:^|[._])\w*closure$")
+"""Names of functions that clear the gradients, compute a loss, go backward from it, and return it."""
+
 ACTS = re.compile(
     r"^_*(?:(?:select|choose|get|take|sample|pick)_(?:greedy_)?actions?|act|explore|play|(?:(?:collect|generate)_)?rollouts?)$"
 )

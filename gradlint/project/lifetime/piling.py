@@ -19,7 +19,9 @@ from gradlint.project.lifetime.growing import adds_to, overwrites
 from gradlint.project.lifetime.meters import Meters
 from gradlint.project.lifetime.received import CHECKS
 from gradlint.project.lifetime.walked import Walked
+from gradlint.project.values.call_uses import run_by_calling
 from gradlint.project.values.uses import KEPT, WALKED, definer
+from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.facts.lifetime import RunningGraph
@@ -179,12 +181,13 @@ class Piling:
         """Whether what keeps the value may turn it into a number: it asks what it is, or it is out of sight."""
         if not isinstance(use.event, ir.Call):
             return False
-        inner = [getattr(atom, "body", None) for atom in self.tracer.value(body, use.event.func)]
+        called = self.tracer.value(body, use.event.func)
+        inner = [getattr(run_by_calling(self.tracer.program, atom), "body", None) for atom in called]
         seen = [one for one in inner if isinstance(one, Body)]
         if seen:
             return any(asks(one) for one in seen)
         method = self.tracer.definitions(body).makers.get(use.event.func)
-        if not isinstance(method, ir.Attr) or method.name in OF_LISTS:
+        if not isinstance(method, ir.Attr) or method.name in OF_LISTS or roles.REMEMBERS.search(method.name):
             return False
         owner = self.tracer.value(body, method.obj)
         return not owner or not all(isinstance(atom, Obj) and atom.type == CONTAINER for atom in owner)

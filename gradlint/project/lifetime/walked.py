@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import Api, Fn, Obj, Sym
-from gradlint.facts import Backward, Elsewhere
+from gradlint.facts import Backward, Elsewhere, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.received import each_item, holding, put_away, received, root
@@ -20,6 +20,7 @@ from gradlint.project.values.call_uses import parameters_for
 from gradlint.project.values.definitions import INPUTS
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import RETURNED
+from gradlint.torch_model import roles
 from gradlint.torch_model.attributes import tensor_methods, tensor_properties
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Walked:
                     yield start, backward.span
         yield from self._handed_back(run)
         yield from self._from_closures(run)
+        yield from self._from_unseen_closures(run)
 
     def _of_pass(self, run: Run, backward: Backward) -> Iterator[Start]:
         loops = frozenset(backward.loops)
@@ -175,6 +177,21 @@ class Walked:
                 for atom in given:
                     if isinstance(atom, Fn):
                         yield from self._received(run, call, atom.body)
+
+    def _from_unseen_closures(self, run: Run) -> Iterator[tuple[Start, ir.Span]]:
+        """What ``closure()`` returns, out of sight, in a loop that makes a step without a backward of its own."""
+        known = self.tracer.definitions(run.body)
+        steps = [known.calls[step.span] for step in run.recorder.all(Step) if step.span in known.calls]
+        around = {loop for step in steps if not step.args for loop in known.loops(step)}
+        around -= {loop for backward in run.recorder.backwards() for loop in backward.loops}
+        for call in known.events(ir.Call) if around else ():
+            if call.args or not roles.CLOSURE.search(self.tracer.label(run.body, call.func)):
+                continue
+            if any(isinstance(atom, Fn) for atom in self.tracer.value(run.body, call.func)):
+                continue
+            loops = frozenset(known.loops(call)) & around
+            for ref, event in first_part(known, call) if loops else ():
+                yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), call.span
 
     def _is_optimizer(self, body: Body, ref: ir.Ref) -> bool:
         return any(self.program.is_optimizer(atom) for atom in self.tracer.value(body, ref))
@@ -331,3 +348,9 @@ def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part,
             name = known.makers.get(key) if key is not None else None
             if isinstance(name, ir.Const) and isinstance(name.value, str):
                 yield name.value, item
+
+
+def first_part(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """The first of several things that a call returns, or all of it if it is not taken apart."""
+    parts = [*received(known, call, 0)]
+    yield from parts or received(known, call, None)

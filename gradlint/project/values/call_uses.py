@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode
 from gradlint.domains.values import Api, Atom, Cls, Fn, Method, Obj, Sym
 from gradlint.ir import events as ir
+from gradlint.project import classes
 from gradlint.project.summaries import inside
 from gradlint.project.values import uses
 from gradlint.torch_model import (
@@ -25,6 +26,7 @@ from gradlint.torch_model.frameworks import ARGUMENTS
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
     from gradlint.project.values.uses import Use, Walk
 
 ADDS = frozenset("append appendleft add extend insert put put_nowait push update setdefault".split())
@@ -65,7 +67,8 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
     if trains(walk, body, event, label):
         walk.use(uses.WALKED, body, event, label)
         return
-    for atom in callees:
+    for callee in callees:
+        atom = run_by_calling(walk.tracer.program, callee)
         if isinstance(atom, Fn) and is_seen_through(walk, atom):
             of_file(walk, body, event, ref, atom)
         elif isinstance(atom, Api):
@@ -74,6 +77,13 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
             walk.to(body, event.dst, sure=False)
         else:
             of_unknown(walk, body, event, ref, atom, label)
+
+
+def run_by_calling(program: Program, callee: Atom) -> Atom:
+    """What runs if something is called: of an object that is no module its ``__call__``, else the thing itself."""
+    cls = callee.cls if isinstance(callee, Obj) and not program.is_module(callee) else None
+    fn = classes.own_function(program, cls, "__call__") if cls is not None else None
+    return program.world.fn(fn.body, callee, fn.wrappers, fn.marks) if fn is not None else callee
 
 
 def by_contract(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, label: str) -> bool:
@@ -184,7 +194,10 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
     program = walk.tracer.program
     method = walk.tracer.definitions(body).makers.get(event.func)
     last = method.name if isinstance(method, ir.Attr) else label.partition("(")[0].rpartition(".")[2]
-    if atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
+    if roles.REMEMBERS.search(label):
+        loops = frozenset(walk.tracer.definitions(body).loops(event))
+        walk.use(uses.KEPT, body, event, f"{label}(...)", loops=loops, holder=("param", body, label))
+    elif atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
         walk.compute(body, event, event.dst)
     elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (
         last in ("append", "extend", "appendleft", "insert") and ref in event.args[-1:]

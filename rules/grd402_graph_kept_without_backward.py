@@ -115,7 +115,8 @@ def pyramid(stages, x):
 
 Values stored *after* their backward keep less, and belong to another rule. What a framework collects, as Lightning does
 with the results of `predict_step`, is reported where the method itself turns gradients on. What a forward hook gathers
-is reported where the class gets its gradients from a backward hook.
+is reported where the class gets its gradients from a backward hook. What a constructor computes with a model is
+reported where another method of the class reads it.
 
 ## Fix safety
 
@@ -147,6 +148,7 @@ if TYPE_CHECKING:
 
 
 UNTIL_NEXT = "`{store}` keeps the graph of `{target}` until the next pass, and nobody backwards it"
+FOR_LIFE = "`{store}` keeps the graph of `{target}` as long as the object lives; a second backward through it fails"
 
 
 class GraphKeptWithoutBackward(Rule):
@@ -163,8 +165,8 @@ class GraphKeptWithoutBackward(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report stores, across iterations, of tracked values that no backward reaches."""
         for kept in facts.kept_graphs:
-            message = UNTIL_NEXT if kept.hook else None
-            advice = "store or return `{target}` detached" if kept.hook or kept.collected else None
+            message = UNTIL_NEXT if kept.hook else FOR_LIFE if kept.constructor else None
+            advice = "store or return `{target}` detached" if message or kept.collected else None
             yield self.finding(
                 kept.span, kept.because, fact=kept, message=message, help=advice, store=kept.store, target=kept.target
             )

@@ -357,7 +357,7 @@ class KeptGraph(Happening, frozen=True):
     """``store`` keeps, in every iteration, another graph that nobody walks back: that of ``target``.
 
     ``collected``: a framework keeps it, in a method that has turned gradients on. ``hook``: a forward hook
-    does, until the next pass.
+    does, until the next pass. ``constructor``: an object does, from its constructor on.
     """
 
     store: str
@@ -365,6 +365,7 @@ class KeptGraph(Happening, frozen=True):
     because: Reasons
     collected: bool = False
     hook: bool = False
+    constructor: bool = False
 
 
 class LostFreeze(Struct, frozen=True):

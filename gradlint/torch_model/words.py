@@ -157,6 +157,11 @@ _FORWARD = re.compile(r"\n[ \t]+def forward\(")
 _MAKES_ITEM = re.compile(r"def (?:__getitems?__|\w*collate\w*)\(")
 _CALLS_MODEL = re.compile(r"\b\w*(?:model|net|enc|encoder|extractor|backbone|vae|clip|embedder|bert)\(")
 _NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
+_CONSTRUCTOR = re.compile(r"\n[ \t]+def __init__\(")
+_RUNS_MODEL = re.compile(
+    r"\.(?:posterior|encode_(?:image|text|audio|video)s?|get_\w*features)\("
+    r"|=\s*(?:\w+\.)*(?:\w+_)?(?:model|net|network|encoder|decoder|backbone|extractor|generator|teacher|student|bert|vae)\("
+)
 _MAKES_LAYER = re.compile(
     r"\b(?:nn\.)?(?:Parameter|Linear|Conv[123]d|ConvTranspose[123]d|Embedding|LSTM|GRU|\w+Norm\w*)\("
 )
@@ -208,6 +213,7 @@ def _places(text: str) -> Iterator[int]:
     yield from _handing_in(text)
     yield from _edits(text)
     yield from _made_in_forward(text)
+    yield from _run_by_constructor(text)
     yield from _past_apply(text)
     if "torch.func" in text or "functorch" in text or "autograd.functional" in text:
         yield from (match.start() for match in _TRANSFORM.finditer(text))
@@ -284,6 +290,14 @@ def _made_in_forward(text: str) -> Iterator[int]:
     for head in _FORWARD.finditer(text):
         following = _NEXT_FUNCTION.search(text, head.end())
         for match in _MAKES_LAYER.finditer(text, head.end(), following.start() if following else len(text)):
+            yield match.start()
+
+
+def _run_by_constructor(text: str) -> Iterator[int]:
+    """The forwards of models that a constructor runs."""
+    for head in _CONSTRUCTOR.finditer(text):
+        following = _NEXT_FUNCTION.search(text, head.end())
+        for match in _RUNS_MODEL.finditer(text, head.end(), following.start() if following else len(text)):
             yield match.start()
 
 

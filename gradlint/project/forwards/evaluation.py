@@ -19,6 +19,7 @@ from gradlint.project.forwards import outcomes
 from gradlint.project.forwards.collected import collected
 from gradlint.project.forwards.forwards import Candidate, Forwards
 from gradlint.project.forwards.judging import Judging, Verdict
+from gradlint.project.lifetime.constructed import constructed
 from gradlint.project.lifetime.hooked import hooked
 from gradlint.project.linked import hooks
 from gradlint.project.values.given import Given
@@ -80,7 +81,8 @@ class Evaluation:
         for body, entry in self.entries.items():
             run = self.program.run(body, entry)
             if run is not None and run.complete and not purpose.is_test(body, self.forwards.path):
-                more = (*collected(self.program, self.tracer, body, run), *hooked(self.tracer, body))
+                more = [*collected(self.program, self.tracer, body, run), *hooked(self.tracer, body)]
+                more += constructed(self.forwards, body)
                 self._kept.setdefault(body, []).extend(more)
 
     def _judge_hooks(self) -> None:

@@ -27,7 +27,19 @@ from gradlint.domains.values import (
     Tuple,
     Value,
 )
-from gradlint.facts import AttributeWrite, Backward, Clear, Edit, Forward, GradFlag, Happening, ModuleMode, Step, Touch
+from gradlint.facts import (
+    AttributeWrite,
+    Backward,
+    Clear,
+    Edit,
+    Forward,
+    ForwardMethod,
+    GradFlag,
+    Happening,
+    ModuleMode,
+    Step,
+    Touch,
+)
 from gradlint.ir import events as ir
 from gradlint.linking import interface as told
 from gradlint.project import classes, generators, purpose
@@ -167,6 +179,8 @@ class Telling:
         modes = [call.modes for call in run.recorder.local_calls()]
         modes += [call.modes for call in run.recorder.outside_calls()]
         if any(mode & ~grad_mode.INHERITED for mode in modes):
+            return True
+        if body.name == "__init__" and (run.recorder.all(Forward) or run.recorder.all(ForwardMethod)):
             return True
         if run.recorder.all(Forward) and not purpose.is_method_of_module(self.program, body):
             return True

@@ -207,6 +207,8 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
         walk.compute(body, event, event.dst)
         if isinstance(method, ir.Attr) and last.endswith("_"):
             written(walk, body, event, method)
+    elif last == "register_buffer" and register(walk, body, event, ref):
+        return
     else:
         statement = all(isinstance(e, ir.Discard) for e in walk.tracer.definitions(body).readers.get(event.dst, ()))
         if statement and not roles.REPORTS.search(label):
@@ -237,6 +239,21 @@ def add(walk: Walk, body: Body, event: ir.Call, label: str) -> None:
         walk.hold(body, maker.obj, event, label.rpartition(".")[0])
     else:
         walk.use(uses.STORED, body, event, label)
+
+
+def register(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> bool:
+    """``self.register_buffer("name", value)``: an attribute gets the value. False if it is not known which."""
+    known = walk.tracer.definitions(body)
+    method = known.makers.get(event.func)
+    given = [one for name, one in event.keywords if name == "name"] or [*event.args[:1]]
+    name = known.makers.get(given[0]) if given else None
+    owner = uses.owner_of(walk.tracer, body, method.obj) if isinstance(method, ir.Attr) else None
+    if owner is None or given[0] == ref or not isinstance(name, ir.Const):
+        return False
+    node: uses.Node = ("attr", owner, str(name.value))
+    walk.reach(node, sure=walk.sure)
+    walk.use(uses.STORED, body, event, f"self.{name.value}", holder=node)
+    return True
 
 
 def of_file(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, fn: Fn) -> None:

@@ -15,6 +15,9 @@ NO_GRAPH = "does not require grad"
 """Part of what backward raises without a graph: ``element 0 of tensors does not require grad and does not have a
 grad_fn`` (torch 1.0 to 2.13)."""
 
+FREED = "second time"
+"""Part of what backward raises for a graph that was freed."""
+
 MAKES_TENSOR = re.compile(r"^(tensor|as_tensor|asarray|new_tensor)$")
 """The names of the calls that make a new tensor of values."""
 
@@ -69,6 +72,8 @@ def kept_across_iterations(question: Question) -> Answer:
     count, tracked, used = _sums(rows)
     if not tracked:
         return refuted(f"{counted(count, 'forward')} built no graph")
+    if question.evidence("stored for good") is not None:
+        return kept_by_object(question, rows)
     if used == tracked:
         return refuted(f"a backward went through {used} of {counted(tracked, 'forward')}")
     peak = max(row.peak for row in rows)
@@ -79,6 +84,17 @@ def kept_across_iterations(question: Question) -> Answer:
     if tracked > 1:
         return refuted(f"of the graphs of {counted(tracked, 'forward')} never more than one was alive")
     return undecided("one forward only: nothing could pile up")
+
+
+def kept_by_object(question: Question, rows: Sequence[Forward]) -> Answer:
+    """GRD402: the result of a forward in a constructor, which the object keeps."""
+    error = question.raised(FREED)
+    if error:
+        return confirmed(f"a later backward raised `{error}`")
+    alive = sum(row.peak for row in rows)
+    if alive:
+        return confirmed(f"{counted(alive, 'graph')} alive that no backward used")
+    return undecided("a backward went through it once")
 
 
 def resurrected(question: Question) -> Answer:

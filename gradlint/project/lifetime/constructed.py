@@ -1,0 +1,67 @@
+"""What constructors keep of a forward: its graph lives as long as the object, and every method finds the same one.
+
+A later backward walks that graph and frees it; the next finds nothing. Unless gradients are wanted of what was given
+to the forward, which the constructor would have to make a leaf, it is meant to be a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gradlint.domains import grad_mode
+from gradlint.facts import KeptGraph
+from gradlint.ir import events as ir
+from gradlint.project import purpose
+from gradlint.project.values.uses import STORED, WALKED, class_around, owner_of
+
+if TYPE_CHECKING:
+    from gradlint.facts import Reasons
+    from gradlint.ir.cfg import Body
+    from gradlint.project.forwards.forwards import Candidate, Forwards
+    from gradlint.project.values.uses import Tracer, Use
+
+
+def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
+    """The attributes in which a constructor keeps the graph of a forward that it runs, each once."""
+    around = class_around(body)
+    run = forwards.program.run(body, forwards.entries[body]) if body.name == "__init__" else None
+    if around is None or around[0] is not body or run is None or not run.complete:
+        return
+    if purpose.may_be_differentiated(body) or forwards.says_nothing_of(body):
+        return
+    seen: set[object] = set()
+    for candidate in sorted(forwards.direct(run), key=lambda one: one.call.span):
+        if candidate.of(WALKED):
+            continue
+        for use in candidate.of(STORED):
+            if use.holder is not None and use.holder not in seen and is_read_on(forwards.tracer, body, use):
+                seen.add(use.holder)
+                yield kept(candidate, use)
+
+
+def is_read_on(tracer: Tracer, constructor: Body, use: Use) -> bool:
+    """Whether another method reads the attribute that surely gets a value, and nobody goes backward from it there.
+
+    What is called is no value: a function that is named like a module has made a module.
+    """
+    if use.holder is None or use.holder[0] != "attr" or not use.sure or use.body is not constructor:
+        return False
+    if grad_mode.never_records(tracer.modes(constructor, use.event)):
+        return False
+    _, owner, name = use.holder
+    reads = [(body, event) for body, event in tracer.reads_of(str(name)) if owner_of(tracer, body, event.obj) is owner]
+    for body, event in reads:
+        readers = tracer.definitions(body).readers.get(event.dst, ())
+        if any(isinstance(reader, ir.Call) and reader.func == event.dst for reader in readers):
+            return False
+    return any(body.name != "__init__" for body, _ in reads) and not tracer.trace(use.holder).of(WALKED)
+
+
+def kept(candidate: Candidate, use: Use) -> KeptGraph:
+    """The fact about one attribute."""
+    forward, call = candidate.forward, candidate.call
+    because: Reasons = ((call.span, "the graph is recorded here"), (use.event.span, "and stored for good here"))
+    store = use.label or f"self.{use.holder[2] if use.holder is not None else ''}"
+    place = (use.event.span, forward.modes, forward.loops, forward.block)
+    return KeptGraph(*place, store, f"{candidate.name}(...)", because, constructor=True)

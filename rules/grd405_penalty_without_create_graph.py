@@ -36,9 +36,10 @@ def critic_loss(critic, x):
 
 ## Known limits
 
-The gradient and the backward must be in one function, or the function say by its name that it computes a penalty.
-Between them every operation must be known to keep the graph, or the whole term of the loss to be a constant. Saliency
-maps, which nobody backwards, and detached gradients are silent.
+The gradient and the backward must be in one function; the function must say by its name that it computes a penalty; or
+it is the `forward` of a module that returns the gradient beside the value, as forces with an energy. Between them every
+operation must be known to keep the graph, or the whole term of the loss to be a constant. Saliency maps, which nobody
+backwards, and detached gradients are silent.
 
 ```python
 import torch
@@ -82,8 +83,12 @@ if TYPE_CHECKING:
     from gradlint.fix import Source
 
 
+RETURNED = "`forward` returns a gradient that no loss can train: `{call}` lacks `create_graph=True`"
+FOR_TRAINING = "record its graph where the module is trained: `create_graph=self.training`"
+
+
 class PenaltyWithoutCreateGraph(Rule):
-    """Gradients without a graph in a loss."""
+    """Gradients without a graph in a loss, or in what a module returns to one."""
 
     code = "GRD405"
     name = "penalty-without-create-graph"
@@ -98,6 +103,8 @@ class PenaltyWithoutCreateGraph(Rule):
         for odd in facts.odd_passes:
             if odd.form == "flat":
                 yield self.finding(odd.span, odd.because, fact=odd, call=odd.call)
+            elif odd.form == "returned":
+                yield self.finding(odd.span, odd.because, fact=odd, message=RETURNED, help=FOR_TRAINING, call=odd.call)
 
     def fix(self, fact: OddPass, source: Source) -> Fix:
         """Ask for the gradient's graph."""

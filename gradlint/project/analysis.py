@@ -77,6 +77,7 @@ from gradlint.project.lifetime.odd_passes import odd_passes
 from gradlint.project.lifetime.opponents import fed_opponents
 from gradlint.project.lifetime.outdated import outdated_graphs
 from gradlint.project.lifetime.piling import piled_graphs
+from gradlint.project.lifetime.returned_gradients import returned_gradients
 from gradlint.project.lifetime.reversed_stops import reversed_stops
 from gradlint.project.lifetime.rewalked import walked_twice
 from gradlint.project.lifetime.running import running_graphs
@@ -361,7 +362,11 @@ def facts_of(
         piled_graphs=piled_graphs(program, path, evaluation, run, running),
         running_graphs=running,
         walked_twice=walked_twice(program, path, evaluation, protocol),
-        odd_passes=[*odd_passes(path, evaluation, protocol), *contradicting(evaluation.tracer, body)],
+        odd_passes=[
+            *odd_passes(path, evaluation, protocol),
+            *contradicting(evaluation.tracer, body),
+            *returned_gradients(program, evaluation.tracer, run),
+        ],
         attached_targets=attached_targets(path, evaluation, protocol),
         unused_gradients=unused_gradients(program, evaluation.tracer, run, path),
         reversed_stops=reversed_stops(program, evaluation.tracer, run, path),

@@ -14,6 +14,8 @@ from gradlint.runtime.claims.question import (
     undecided,
 )
 
+NO_GRAPH = "does not require grad"
+"""Part of what backward raises without a graph."""
 FREED = "backward through the graph a second time"
 """Part of what backward raises where what it needs was freed."""
 
@@ -140,6 +142,9 @@ def without_own_graph(question: Question) -> Answer:
     count = sum(row.count for row in rows)
     source = question.evidence("backward here")
     passes = question.within(question.recording.backwards, source) if source is not None else []
+    error = next(iter(errors_of([row.errors for row in question.recording.backwards], NO_GRAPH)), None)
+    if error and question.evidence("and returned here") is not None:
+        return confirmed(f"{counted(count, 'gradient')} computed without a graph, and a backward raised `{error}`")
     if not passes:
         return undecided(f"{counted(count, 'gradient')} computed without a graph; the backward was not seen")
     return confirmed(f"{counted(count, 'gradient')} computed without a graph, of a loss that was backwarded")

@@ -12,7 +12,7 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Atom, Cls, Literal, Obj, Sym
+from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Atom, Cls, Literal, Obj, Sym, Unknown
 from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, LostFreeze, ModuleMode, Operand, Step
 from gradlint.project import classes
 
@@ -56,15 +56,20 @@ def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
 def write_form(program: Program, write: AttributeWrite) -> str | None:
     """Why ``target.requires_grad = flag`` has no effect; None if it has one, or if that is not sure.
 
-    What an unknown call returned, where the target is a module on another path, is taken for a module as well.
+    What is unknown, where the target is a module on another path, is taken for a module as well.
     """
     atoms = write.target.atoms
-    known = frozenset(atom for atom in atoms if not (isinstance(atom, Obj) and atom.type == RESULT)) or atoms
+    known = frozenset(atom for atom in atoms if not is_open(atom)) or atoms
     if all(program.is_module(atom) and not own_attribute(program, atom, RIGHT) for atom in known):
         return None if write.target.name == "self" else "module"
     if all(isinstance(atom, Obj) and atom.type == "state_value" for atom in atoms):
         return "state_dict"
     return "data" if write.target.name.endswith(".data") else None
+
+
+def is_open(atom: Atom) -> bool:
+    """Whether an atom may be anything: an unknown call returned it, or it was read from something unknown."""
+    return isinstance(atom, Unknown) or (isinstance(atom, Obj) and atom.type == RESULT)
 
 
 def flag_form(run: Run, flag: GradFlag) -> str | None:

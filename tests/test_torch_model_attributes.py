@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradlint.torch_model.attributes import known_methods, protocol_methods, tensor_methods, tensor_properties
+from gradlint.torch_model.attributes import (
+    known_methods,
+    protocol_methods,
+    tensor_methods,
+    tensor_properties,
+    tensor_queries,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -22,6 +28,19 @@ def test_methods_are_those_of_torch() -> None:
 
 def test_properties_are_those_of_torch() -> None:
     assert tensor_properties() == public(callables=False)
+
+
+@pytest.mark.parametrize("name", sorted(tensor_queries()))
+def test_queries_tell_nothing_of_values(name: str) -> None:
+    value = torch.ones(2, 3)
+
+    def asked() -> object:
+        found = getattr(value, name)
+        return found() if callable(found) else found
+
+    before = asked()
+    value.add_(1)
+    assert asked() == before and name in tensor_methods() | tensor_properties()
 
 
 def test_the_protocol_is_known() -> None:

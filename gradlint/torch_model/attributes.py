@@ -11,6 +11,7 @@ from gradlint.torch_model.nn import module_methods
 
 
 class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    queries: str
     methods: str
     properties: str
 
@@ -31,6 +32,12 @@ def tensor_methods() -> frozenset[str]:
 def tensor_properties() -> frozenset[str]:
     """Return the public attributes of a tensor that are no methods."""
     return words(_attributes().tensor.properties)
+
+
+@cache
+def tensor_queries() -> frozenset[str]:
+    """Return the attributes and methods that tell nothing of a tensor's values: its shape, dtype, place."""
+    return words(_attributes().tensor.queries)
 
 
 @cache

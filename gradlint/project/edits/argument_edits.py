@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import PARAMETER, Obj
 from gradlint.facts.edits import ArgumentEdit
 from gradlint.ir import events as ir
-from gradlint.project.values.aliases import ASKED, Alias, Aliases, alias_of, is_tensor
+from gradlint.project.values.aliases import MAKES, Alias, Aliases, alias_of, is_tensor
 from gradlint.project.values.definitions import ENTERED, Definitions
 from gradlint.torch_model import roles
-from gradlint.torch_model.attributes import tensor_methods
+from gradlint.torch_model.attributes import tensor_methods, tensor_queries
 
 if TYPE_CHECKING:
     from gradlint.facts import Edit
@@ -108,7 +108,8 @@ def is_used_as_tensor(definitions: Definitions, parameter: str) -> bool:
     (annotation,) = (each.annotation or "" for each in definitions.body.parameters if each.name == parameter)
     if annotation:
         return roles.ONE_TENSOR.fullmatch(annotation) is not None
-    methods = tensor_methods() - ASKED - {"add", "copy", "index", "items", "keys", "sort", "split", "update", "values"}
+    shared = {"add", "copy", "index", "items", "keys", "sort", "split", "update", "values"}
+    methods = tensor_methods() - tensor_queries() - MAKES - shared
     return any(
         (isinstance(reader, ir.Attr) and reader.name in methods) or is_given(definitions, reader)
         for load in definitions.entering(parameter)

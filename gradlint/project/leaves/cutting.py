@@ -15,6 +15,7 @@ from gradlint.torch_model import (
     scalar_cuts,
     zero_gradient,
 )
+from gradlint.torch_model.attributes import tensor_queries
 
 if TYPE_CHECKING:
     from gradlint.project.summaries import Run
@@ -26,10 +27,8 @@ ZERO = "zero"
 SOFT = frozenset((DATA, DETACH))
 """Kinds that are mostly there to make another one possible: ``loss.detach().item()``."""
 NUMBERS = frozenset(f"builtins.{name}" for name in "float int complex round".split())
-OF_SHAPE = frozenset(
-    "size dim numel ones_like zeros_like rand_like randn_like empty_like full_like randint_like".split()
-)
-"""Functions whose result has nothing of the values of what they are given."""
+LIKE = frozenset("ones_like zeros_like rand_like randn_like empty_like full_like randint_like".split())
+"""Functions that make a tensor of the shape of what they are given."""
 COPIES = frozenset(("torch.Tensor", "torch.FloatTensor", "torch.DoubleTensor", "torch.autograd.Variable"))
 """Classes whose call makes a tensor of a list without its graph."""
 DRAWS = frozenset("Normal LogNormal Uniform MultivariateNormal Laplace Cauchy Beta Gamma Dirichlet StudentT".split())
@@ -106,7 +105,7 @@ def _method(func: Method, event: ir.Call) -> str:
         return DETACH
     if name in copying_factories():
         return COPY
-    if name in nondifferentiable() and name not in OF_SHAPE:
+    if name in nondifferentiable() and not is_of_shape(name):
         return INDEX
     if name in zero_gradient():
         return ZERO
@@ -131,9 +130,14 @@ def _function(run: Run, name: str, event: ir.Call, atom: Obj) -> str:
         return ARRAY
     if name == f"torch.{last}" and last in zero_gradient():
         return ZERO
-    if name.startswith("torch.") and last in nondifferentiable() and last not in OF_SHAPE and name not in factories():
+    if name.startswith("torch.") and last in nondifferentiable() and not (is_of_shape(last) or name in factories()):
         return INDEX
     return ""
+
+
+def is_of_shape(name: str) -> bool:
+    """Whether the result of an operation has nothing of the values of what it is given."""
+    return name in LIKE or name in tensor_queries()
 
 
 def is_list(run: Run, event: ir.Call) -> bool:

@@ -19,6 +19,7 @@ from gradlint.ir import events as ir
 from gradlint.project.values.definitions import ENTERED, Definitions, written
 from gradlint.project.values.own_leaves import asks_for_gradient, becomes_leaf
 from gradlint.torch_model import in_place_methods, views
+from gradlint.torch_model.attributes import tensor_queries
 
 if TYPE_CHECKING:
     from gradlint.facts import Edit
@@ -29,11 +30,8 @@ MAY_COPY = frozenset({"movedim"})
 """Views that are sometimes copies, although most of their kind are not."""
 LONGEST = 8
 """How many calls and indices between a value and its variable are looked through."""
-ASKED = frozenset(
-    """shape dtype device requires_grad is_leaf ndim layout is_cuda size dim numel is_floating_point stride get_device
-    new_zeros new_ones new_empty new_full new_tensor nelement""".split()
-)
-"""Attributes and methods that tell nothing of a tensor's values."""
+MAKES = frozenset("new_zeros new_ones new_empty new_full new_tensor".split())
+"""Methods that make another tensor of the same kind, without the values."""
 OVERWRITES = frozenset({"copy_", "fill_", "zero_", "set_"})
 """Methods that leave nothing of the old values."""
 ACTIVATION = re.compile(r"relu|elu|dropout|sigmoid|tanh|silu|swish|mish|threshold|softmax", re.IGNORECASE)
@@ -144,7 +142,7 @@ def reads_values(definitions: Definitions, load: ir.Load) -> bool:
     """Whether something is done with the values of what is read, rather than only with its shape."""
     readers = definitions.readers.get(load.dst, [])
     return any(
-        not (isinstance(reader, ir.Attr) and reader.name in ASKED | OVERWRITES)
+        not (isinstance(reader, ir.Attr) and reader.name in tensor_queries() | MAKES | OVERWRITES)
         and not (isinstance(reader, ir.Compare) and reader.op in ("is", "is not"))
         for reader in readers
     )

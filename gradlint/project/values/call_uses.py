@@ -21,7 +21,7 @@ from gradlint.torch_model import (
     roles,
     scalar_cuts,
 )
-from gradlint.torch_model.attributes import tensor_methods
+from gradlint.torch_model.attributes import tensor_methods, tensor_queries
 from gradlint.torch_model.frameworks import ARGUMENTS
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from gradlint.project.values.uses import Use, Walk
 
 ADDS = frozenset("append appendleft add extend insert put put_nowait push update setdefault".split())
-PEEKS = frozenset(
-    """size dim numel nelement ndimension element_size is_contiguous get_device stride storage_offset data_ptr
-    is_floating_point is_complex record_stream type_as register_post_accumulate_grad_hook zero_ fill_""".split()
-)
-"""Methods of a tensor that give nothing of its values away."""
+PEEKS = frozenset("record_stream type_as register_post_accumulate_grad_hook zero_ fill_".split())
+"""Methods of a tensor that give nothing of its values away, besides those that ask for something else."""
 WALKS = frozenset({"backward", "requires_grad_", "retain_grad", "register_hook", "reinforce"})
 CONTENTS = frozenset("items values get pop popleft popitem copy index_select __getitem__ to_tuple".split())
 SILENT = frozenset(
@@ -134,7 +131,7 @@ def of_itself(walk: Walk, body: Body, event: ir.Call) -> None:
         walk.use(uses.WALKED, body, event, label)
     elif is_cut(name):
         walk.use(uses.OFF, body, event, f"`.{name}()`")
-    elif name in PEEKS or name in ADDS:
+    elif gives_nothing(name) or name in ADDS:
         return
     elif name in tensor_methods() or name in CONTENTS:
         walk.compute(body, event, event.dst)
@@ -148,6 +145,11 @@ def of_itself(walk: Walk, body: Body, event: ir.Call) -> None:
         walk.compute(body, event, event.dst, sure=False)
 
 
+def gives_nothing(name: str) -> bool:
+    """Whether what the method ``name`` of a tensor returns has nothing of its values."""
+    return name in PEEKS or name in tensor_queries()
+
+
 def is_cut(name: str) -> bool:
     """Whether the method ``name`` of a tensor, or of a distribution, returns something off the graph."""
     return (
@@ -155,7 +157,7 @@ def is_cut(name: str) -> bool:
         or name in scalar_cuts()
         or name in numpy_cuts()
         or name in integer_casts()
-        or (name in nondifferentiable() and name not in PEEKS)
+        or (name in nondifferentiable() and not gives_nothing(name))
     )
 
 

@@ -252,10 +252,11 @@ class Leaves(Reading):
 
     def needless(self) -> Iterator[NeedlessFlag]:
         """Inputs, labels and states that require grad where only parameters are trained."""
-        if purpose.explains(self.body) or self._asks_for_gradients():
+        unnamed, trains = list(self._unnamed()), self._only_trains()
+        if not (unnamed or trains) or purpose.explains(self.body) or self._asks_for_gradients():
             return
-        yield from self._unnamed()
-        if not self._only_trains():
+        yield from unnamed
+        if not trains:
             return
         for flag in self.run.recorder.all(GradFlag):
             if flag.value is True and flag.form in ("method", "attribute") and self._is_data(flag.target.atoms, flag):
@@ -275,14 +276,15 @@ class Leaves(Reading):
 
     def _unnamed(self) -> Iterator[NeedlessFlag]:
         """Data that is made where a trained module is called: nobody can ask for the gradient of what has no name."""
-        spans = {forward.span for forward in self.run.recorder.all(Forward) if self._trains(forward.module.atoms)}
-        for call in self.events(ir.Call) if spans else ():
-            readers = self.known.readers.get(call.dst, ())
-            flagged = any(name == "requires_grad" for name, _ in call.keywords)
-            if flagged and len(readers) == 1 and isinstance(readers[0], ir.Call) and readers[0].span in spans:
-                value = self.value(call.dst)
-                if len(value) == 1 and all(self._is_made_leaf(atom, call) for atom in value):
-                    yield NeedlessFlag(call.span, "argument", self.label(call.dst))
+        forwards = {forward.span: forward.module.atoms for forward in self.run.recorder.all(Forward)}
+        for call in self.events(ir.Call) if forwards else ():
+            if not any(name == "requires_grad" for name, _ in call.keywords):
+                continue
+            readers, value = self.known.readers.get(call.dst, ()), self.value(call.dst)
+            if len(readers) != 1 or len(value) != 1 or not all(self._is_made_leaf(atom, call) for atom in value):
+                continue
+            if isinstance(readers[0], ir.Call) and self._trains(forwards.get(readers[0].span, frozenset())):
+                yield NeedlessFlag(call.span, "argument", self.label(call.dst))
 
     def _trains(self, modules: Value) -> bool:
         """Whether modules surely have parameters, and no code of the file freezes them."""

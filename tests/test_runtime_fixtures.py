@@ -134,6 +134,8 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD226/data:made_with_the_flag_bad:torch.randn": (MAYBE, "whether somebody reads the gradient is not recorded"),
     "GRD223/weights:best_of_all_epochs_bad:best": (MAYBE, "which tensors share memory is not recorded"),
     "GRD223/weights:reset_to_the_start_bad:start": (MAYBE, "which tensors share memory is not recorded"),
+    "GRD226/unnamed:warm_up_bad:torch.ones": (MAYBE, "whether somebody reads the gradient is not recorded"),
+    "GRD226/unnamed:one_step_bad:torch.randn": (MAYBE, "whether somebody reads the gradient is not recorded"),
     "GRD226/states:forward:torch.zeros": (MAYBE, "whether somebody reads the gradient is not recorded"),
     "GRD226/states:initial_state:torch.zeros": (MAYBE, "whether somebody reads the gradient is not recorded"),
     "GRD226/states:forward:x.data.new": (MAYBE, "whether somebody reads the gradient is not recorded"),

@@ -256,12 +256,10 @@ class Leaves(Reading):
         if not (unnamed or trains) or purpose.explains(self.body) or self._asks_for_gradients():
             return
         yield from unnamed
-        if not trains:
-            return
-        for flag in self.run.recorder.all(GradFlag):
+        for flag in self.run.recorder.all(GradFlag) if trains else ():
             if flag.value is True and flag.form in ("method", "attribute") and self._is_data(flag.target.atoms, flag):
                 yield NeedlessFlag(flag.span, flag.form, flag.target.name)
-        for call in self.events(ir.Call):
+        for call in self.events(ir.Call) if trains else ():
             value = self.value(call.dst)
             flagged = any(name == "requires_grad" for name, _ in call.keywords)
             if flagged and len(value) == 1 and all(self._is_made_leaf(atom, call) for atom in value):

@@ -58,6 +58,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD310/expanded:one_row_bad:table[0]": (MAYBE, "what was written is not recorded"),
     "GRD402/outdated:nested_functions_bad:kept.append": (MAYBE, "only the graphs of modules are followed"),
     "GRD402/hooks:save_output:self.outputs.append": (MAYBE, "what a hook is handed is not followed"),
+    "GRD403/parts_and_sums:comprehension_bad:[whole_step": (MAYBE, "the statement runs once, what it collects often"),
     "GRD404/gathered:retained_bad:loss.backward": (MAYBE, "that a retained graph is walked again is not recorded"),
     "GRD407/retained:carried_bad:state.sum": (MAYBE, "that a retained graph is walked again is not recorded"),
     "GRD605/past_apply:forward_called_bad:Round.forward": (MAYBE, "which `backward` is used is not recorded"),

@@ -22,6 +22,7 @@ from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.call_uses import run_by_calling
 from gradlint.project.values.uses import KEPT, WALKED, definer
 from gradlint.torch_model import roles
+from gradlint.torch_model.attributes import tensor_methods
 
 if TYPE_CHECKING:
     from gradlint.facts.lifetime import RunningGraph
@@ -87,8 +88,12 @@ class Piling:
     def piles_up(self, body: Body, start: Start, use: Use) -> bool:
         """Whether a use keeps what ``start`` makes in every iteration, or at every call, and nobody walks it there."""
         known = self.tracer.definitions(body)
-        if not use.sure or use.holder is None or use.event not in known.blocks or start.event is use.event:
+        if not use.sure or use.event not in known.blocks or start.event is use.event:
             return False
+        if use.holder is None:  # a comprehension
+            loops = use.loops & start.loops if isinstance(use.event, ir.Build) else ()
+            grown = outcomes.grows_across(self.tracer, body, start.event, loops)
+            return grown and not self._is_walked(use)
         if overwrites(known, use.event):
             return False
         if isinstance(use.event, (ir.Augment, ir.Store)) and grad_mode.never_records(
@@ -155,13 +160,12 @@ class Piling:
 
     def _is_walked(self, use: Use) -> bool:
         """Whether somebody goes backward from all that the store holds; from its last item is something else."""
-        assert use.holder is not None
-        nodes: list[Node] = [use.holder]
-        if isinstance(use.event, ir.Augment):
+        nodes: list[Node] = [use.holder] if use.holder is not None else []
+        if isinstance(use.event, (ir.Augment, ir.Build)):
             nodes.append(("ref", use.body, use.event.dst))
         elif isinstance(use.event, ir.Store):
             nodes.append(("def", use.body, use.event))
-        elif use.holder[0] == "def":
+        elif use.holder is not None and use.holder[0] == "def":
             assert isinstance(use.holder[2], ir.Store)
             nodes = [("ref", use.body, ref) for ref in self._read_whole(use.body, use.holder[2])]
         return any(self.tracer.trace(node).of(WALKED) for node in nodes)
@@ -187,10 +191,17 @@ class Piling:
         if seen:
             return any(asks(one) for one in seen)
         method = self.tracer.definitions(body).makers.get(use.event.func)
-        if not isinstance(method, ir.Attr) or method.name in OF_LISTS or roles.REMEMBERS.search(method.name):
+        if not isinstance(method, ir.Attr) or method.name in OF_LISTS:
+            return False
+        if roles.REMEMBERS.search(method.name) or writes_tensor(method.name):
             return False
         owner = self.tracer.value(body, method.obj)
         return not owner or not all(isinstance(atom, Obj) and atom.type == CONTAINER for atom in owner)
+
+
+def writes_tensor(name: str) -> bool:
+    """Whether a method writes into the tensor that it belongs to: ``add_``."""
+    return name.endswith("_") and name in tensor_methods()
 
 
 def asks(body: Body) -> bool:

@@ -39,6 +39,8 @@ class Kinds:
     def __init__(self) -> None:
         self.seen_as_module: set[Atom] = set()
         """Unknown things that were asked for their parameters."""
+        self.made_outside: set[Atom] = set()
+        """Modules that something out of sight has made: that they train is known, but not what they call a weight."""
 
     def class_behind(self, atom: Atom) -> Cls | Api | None:
         """The class that ``atom`` is an instance of, for certain or by its annotation."""

@@ -130,7 +130,9 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
         return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
     if ip.program.makes_module(name):
-        return made_module(ip, site, "torch.nn.Module")
+        made = made_module(ip, site, "torch.nn.Module")
+        ip.program.made_outside.update(made)
+        return made
     if name.startswith("numpy.") or name.startswith("math."):
         return taken(ip, site, ip.make(site.event, SCALAR, tensor.CUT, via=name))
     if name.startswith("contextlib."):

@@ -90,6 +90,8 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     if isinstance(atom, (Obj, Sym)) and ip.program.is_tensor(ip, atom):
         return tensor_attribute(ip, event, atom, name)
     if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
+        if atom in ip.program.made_outside:
+            return ip.part(event, frozenset((atom,)), RESULT)
         return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
     if isinstance(atom, Sym) and isinstance(atom.scope, Cls) and atom.path == SUPER:
         inherited = ip.program.inherited(atom.scope, name)

@@ -31,7 +31,7 @@ def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
     if purpose.may_be_differentiated(body) or forwards.says_nothing_of(body):
         return
     seen: set[object] = set()
-    for candidate in sorted(forwards.direct(run), key=lambda one: one.call.span):
+    for candidate in sorted(forwards.recorded(run), key=lambda one: one.call.span):
         if candidate.of(WALKED):
             continue
         for use in candidate.of(STORED):

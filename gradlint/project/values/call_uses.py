@@ -199,6 +199,8 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
     if roles.REMEMBERS.search(label):
         loops = frozenset(walk.tracer.definitions(body).loops(event))
         walk.use(uses.KEPT, body, event, f"{label}(...)", loops=loops, holder=("param", body, label))
+    elif atom is not None and not program.inside_forward(atom, grad_mode.INHERITED) & grad_mode.RECORDS:
+        walk.use(uses.OFF, body, event, f"`{label}(...)`")
     elif atom is not None and (program.is_module(atom) or program.is_free_of_parameters(atom)):
         walk.compute(body, event, event.dst)
     elif (isinstance(atom, Method) and isinstance(atom.receiver, Obj) and last in ADDS and ref in event.args[-1:]) or (

@@ -79,6 +79,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD106/consumed_in_a_script", "features"): "who consumes the generators of another file is not told",
     ("GRD402/outdated", "one_epoch"): "a loop around an epoch in another file says nothing of gradients",
     ("GRD402/other_loops", "AverageMeter"): "what keeps the graph is called by the object, not by the call",
+    ("GRD403/stopping", "MovingAverage"): "what an object of another file keeps is not told",
     ("GRD420/losses", "masked_loss"): "on which path a function of another file returns a constant is not told",
     ("GRD420/losses", "silenced_loss"): "on which path a function of another file returns a constant is not told",
     ("GRD225/frozen", "freeze"): "that a function of another file freezes all of what it is given is not told",

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -92,7 +93,9 @@ class Case:
             arguments.append((parts if isinstance(given, tuple) else parts[0]) if parts else given)
         if self.module:
             made[PARAMETERS] = list(function.requires_grad_(tracked == PARAMETERS).parameters())
-        results = tensors(function(*arguments, **self.keywords))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".* is deprecated in favor of")
+            results = tensors(function(*arguments, **self.keywords))
         leaves = [leaf for leaf in made[tracked] if leaf.requires_grad]
         return Run(made, leaves, results)
 

@@ -10,7 +10,7 @@ from gradlint.fix import blocks, modes, names
 from gradlint.fix.source import NoFix, Place, Source, span_of
 from gradlint.torch_model.attributes import tensor_methods
 from gradlint.torch_model.roles import LOSS
-from gradlint.torch_model.tensors import in_place_functions, in_place_methods
+from gradlint.torch_model.tensors import in_place_functions, in_place_methods, several_results
 
 if TYPE_CHECKING:
     from gradlint.facts import Edit
@@ -238,6 +238,8 @@ def _cloned(source: Source, place: Place) -> TextEdit:
 
 def _require_own(source: Source, place: Place, target: ast.expr) -> None:
     """Raise `NoFix` unless another tensor can be put under the name ``target``, and only the edit is lost."""
+    if isinstance(target, ast.Attribute) and any(target.attr in fields for fields in several_results().values()):
+        raise NoFix(f"`{target.attr}` may be a field of a named tuple, which nothing can be put in")
     parts = target
     while isinstance(parts, ast.Attribute):
         parts = parts.value

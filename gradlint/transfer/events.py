@@ -62,7 +62,9 @@ def store(ip: Interpreter, e: ir.Store) -> None:
         # A whole object that was saved, rather than a part of one.
         ip.program.seen_as_module.update(atom for atom in value if isinstance(atom, Obj) and atom.type == RESULT)
     value = ip.program.bound(e.name, value)
+    gone = ip.state.env.get(e.name, frozenset()) - value
     ip.state.env[e.name] = value
+    saving.forget(ip, gone)
     ip.program.stored(ip.body, e.name, value)
 
 

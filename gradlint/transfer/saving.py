@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import CONTAINER, Atom, Obj, Value
+from gradlint.domains.values import CONTAINER, RESULT, TENSOR, Atom, Obj, Tuple, Value
 from gradlint.torch_model import PARAMETERS, operator, saved, several_results
 from gradlint.transfer import calls
 
@@ -46,6 +46,32 @@ def kinds(ip: Interpreter, operands: list[Value]) -> str:
 def older(ip: Interpreter, operand: Value, result: Value) -> Value:
     """The operand without what the same place of the program has just made anew: in a loop that is another object."""
     return frozenset(atom for atom in operand if not ip.state.roots(atom) & result)
+
+
+def forget(ip: Interpreter, gone: Value) -> None:
+    """A variable let go of ``gone``: what nothing else holds cannot be edited any more.
+
+    In a loop the same place of the program makes such a thing anew, on some paths only; what was saved of the one
+    before must not be taken for the new one's where the paths meet.
+    """
+    for atom in gone:
+        place = ip.state.places.get(atom)
+        own = isinstance(atom, Obj) and atom.type in (RESULT, TENSOR)
+        if own and place is not None and place.saved and not is_held(ip, atom):
+            ip.state.places[atom] = place._replace(saved=frozenset())
+
+
+def is_held(ip: Interpreter, atom: Atom) -> bool:
+    """Whether a variable, an attribute or a container has an object, or what shares its memory."""
+    state = ip.state
+    pending = [*state.env.values(), *state.attributes.values(), *state.contents.values()]
+    for value in pending:
+        for one in value:
+            if atom in state.roots(one):
+                return True
+            if isinstance(one, Tuple):
+                pending.extend(one.items)
+    return False
 
 
 def save(ip: Interpreter, event: Any, op: str, operands: list[Value], result: Value) -> None:
@@ -127,7 +153,7 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     """A module of which little is known but that it trains: it keeps its parameters, and perhaps its input."""
     if not ip.program.trainable(ip, module) or ip.program.is_free_of_parameters(module):
         return
-    name = module.label or ip.labels[site.func] or "the module"
+    name = (module.label or ip.labels[site.func] or "the module").replace("[...]", "")
     given = site.args[0] if site.args else next((site.keywords[one] for one in INPUTS if one in site.keywords), None)
     if given is None:
         return

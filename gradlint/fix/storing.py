@@ -48,13 +48,24 @@ def _stored(source: Source, kept: KeptGraph | PiledGraph) -> ast.expr:
         method = call.func.attr
         if method in _CONTAINERS and len(call.args) == (2 if method == "insert" else 1):
             return call.args[-1]
-    raise NoFix("what is stored is not visible")
+    return _given(source, kept)
+
+
+def _given(source: Source, kept: KeptGraph | PiledGraph) -> ast.expr:
+    """Return what a call that is no container's is given to keep: ``meter.update(loss, count)``."""
+    call = source.at(kept.span, ast.Call)
+    given = [one for one in call.args if source.of(one).partition("[")[0] == kept.target]
+    if len(given) != 1:
+        raise NoFix("what is stored is not visible")
+    return given[0]
 
 
 def _is_tensor(source: Source, node: ast.expr) -> bool:
     """Whether an expression that is on the graph is a tensor rather than a container of some."""
     if isinstance(node, ast.BinOp):
         return _is_tensor(source, node.left) or _is_tensor(source, node.right)
+    if isinstance(node, ast.Subscript):
+        return _is_tensor(source, node.value)
     if isinstance(node, ast.Name):
         return LOSS.search(node.id) is not None
     if not isinstance(node, ast.Call):

@@ -39,6 +39,8 @@ FILES = sorted(FIXTURES.glob("GRD[1-9]*/*.py"))
 NO, MAYBE = Verdict.NOT_REACHED, Verdict.INCONCLUSIVE
 
 UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
+    "GRD109/asking:recording:await asyncio.to_thread": (MAYBE, "the job computes nothing, it asks for the mode"),
+    "GRD109/asking:recording:asyncio.to_thread": (MAYBE, "the job computes nothing, it asks for the mode"),
     "GRD405/through_containers:gradient_penalty:autograd.grad": (
         MAYBE,
         "the caller goes backward from what is returned",

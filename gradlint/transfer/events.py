@@ -23,7 +23,7 @@ from gradlint.facts import AttributeWrite
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model import roles
-from gradlint.transfer import attributes, calls, contexts, given, gradients, inference, misuse, saving, unseen
+from gradlint.transfer import attributes, calls, contexts, gradients, inference, left_out, misuse, saving, unseen
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def binary(ip: Interpreter, e: ir.Binary) -> None:
 
 def compare(ip: Interpreter, e: ir.Compare) -> None:
     ip.set(e, ip.make(e, SCALAR if e.op in ("is", "is not", "in", "not in") else TENSOR, tensor.PLAIN, via=e.op))
-    given.compared(ip, e)
+    left_out.compared(ip, e)
     if e.op == "==" and ip.labels[e.left].endswith(".requires_grad"):
         ip.comparisons[e.dst] = e
 
@@ -228,7 +228,7 @@ def swallow(ip: Interpreter, e: ir.Swallow) -> bool:
 
 
 def assume(ip: Interpreter, e: ir.Assume) -> bool:
-    return calls.assume(ip, e) and not given.passed_by(ip, e)
+    return calls.assume(ip, e) and not left_out.passed_by(ip, e)
 
 
 def yield_(ip: Interpreter, e: ir.Yield) -> bool:

@@ -16,7 +16,6 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project import classes
 from gradlint.project.modes.decorations import known_run
-from gradlint.project.values.definitions import INPUTS
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
@@ -64,7 +63,7 @@ class SecondOrders:
         refs = [*event.args[:1], *named, *([maker.obj] if isinstance(maker, ir.Attr) else [])]
         pending = [atom for ref in refs for atom in value(run, ref)]
         for ref in refs:
-            for made in islice(definitions.behind(ref, lambda one: sources(definitions, one)), LONGEST):
+            for made in islice(definitions.behind(ref, definitions.sources), LONGEST):
                 pending += value(run, made.func) if isinstance(made, ir.Call) else ()
         yield from self._applied_by(pending)
 
@@ -155,11 +154,3 @@ def asks_for_graph(definitions: Definitions, event: ir.Call) -> bool:
     asked = next((ref for name, ref in event.keywords if name == "create_graph"), None)
     maker = definitions.makers.get(asked) if asked is not None else None
     return asked is not None and not (isinstance(maker, ir.Const) and not maker.value)
-
-
-def sources(definitions: Definitions, event: ir.Event) -> list[ir.Ref]:
-    """The temporaries that an event computes its result from."""
-    if isinstance(event, ir.Load):
-        return [store.src for store in definitions.assigning(event)]
-    read = INPUTS.get(type(event))
-    return [ref for ref in read(event) if ref is not None and ref >= 0] if read is not None else []

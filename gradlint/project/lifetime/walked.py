@@ -17,7 +17,6 @@ from gradlint.project import purpose
 from gradlint.project.lifetime.received import each_item, holding, put_away, received, root
 from gradlint.project.values import demands
 from gradlint.project.values.call_uses import parameters_for
-from gradlint.project.values.definitions import INPUTS
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import RETURNED
 from gradlint.torch_model import roles
@@ -314,13 +313,7 @@ def named_part(known: Definitions, reader: ir.Event, held: ir.Ref) -> object:
 
 def computed_from(known: Definitions, ref: ir.Ref) -> set[ir.Event]:
     """All events that a temporary may be computed from."""
-
-    def further(event: ir.Event) -> list[ir.Ref]:
-        if isinstance(event, ir.Load):
-            return [store.src for store in known.assigning(event)]
-        return [one for one in INPUTS[type(event)](event) if one is not None] if type(event) in INPUTS else []
-
-    return set(known.behind(ref, further))
+    return set(known.behind(ref, known.sources))
 
 
 def nearness(event: ir.Event, target: bool) -> tuple[int, ...]:

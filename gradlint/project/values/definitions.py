@@ -89,6 +89,13 @@ class Definitions:
                 yield event
                 pending.extend(further(event))
 
+    def sources(self, event: ir.Event) -> list[ir.Ref]:
+        """The temporaries that the result of an event may be computed from, through every assignment that is seen."""
+        if isinstance(event, ir.Load):
+            return [store.src for store in self.assigning(event)]
+        read = INPUTS.get(type(event))
+        return [ref for ref in read(event) if ref is not None] if read is not None else []
+
     @property
     def seen(self) -> dict[ir.Load, frozenset[Definition]]:
         """The assignments that may have given each read its value; None stands for the entry."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Api, Literal, Sym
+from gradlint.domains.values import Api, Literal
 from gradlint.facts.lifetime import OddPass
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.walked import computed_from
+from gradlint.project.values import defaults
 from gradlint.project.values.uses import RETURNED, STORED, class_around, owner_of
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ class ReturnedGradients:
         """Whether something is false, or a parameter that is by default."""
         if isinstance(atom, Literal):
             return atom.value is False
-        defaults = self.program.defaults.get(atom.scope, {}) if isinstance(atom, Sym) else {}  # type: ignore[call-overload]
-        given = defaults.get(atom.path, frozenset()) if isinstance(atom, Sym) else frozenset()
+        given = defaults.given(self.program, atom)
         return bool(given) and all(isinstance(one, Literal) and one.value is False for one in given)
 
     def _handed_out(self, ref: ir.Ref) -> Use | None:

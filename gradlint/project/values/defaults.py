@@ -18,12 +18,16 @@ def layers(program: Program, value: Value) -> Value:
     return frozenset(layer for atom in value for layer in of_parameter(program, atom))
 
 
+def given(program: Program, atom: Atom) -> Value:
+    """What ``atom`` is if it is a parameter and callers leave it out; nothing of what has no default."""
+    if isinstance(atom, Sym) and isinstance(atom.scope, Body):
+        return program.defaults.get(atom.scope, {}).get(atom.path, frozenset())
+    return frozenset()
+
+
 def of_parameter(program: Program, atom: Atom) -> Iterator[Atom]:
     """The layers of torch, their classes and functions, that ``atom`` is by default if it is a parameter."""
-    if isinstance(atom, Sym) and isinstance(atom.scope, Body):
-        for default in program.defaults.get(atom.scope, {}).get(atom.path, ()):
-            if is_layer(default):
-                yield default
+    yield from filter(is_layer, given(program, atom))
 
 
 def is_layer(default: Atom) -> bool:

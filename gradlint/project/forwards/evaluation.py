@@ -21,6 +21,7 @@ from gradlint.project.forwards.forwards import Candidate, Forwards
 from gradlint.project.forwards.judging import Judging, Verdict
 from gradlint.project.lifetime.constructed import constructed
 from gradlint.project.lifetime.hooked import hooked
+from gradlint.project.lifetime.meters import Meters
 from gradlint.project.linked import hooks
 from gradlint.project.values.given import Given
 from gradlint.project.values.uses import KEPT, Tracer
@@ -39,6 +40,7 @@ class Evaluation:
         self.program, self.entries = program, entries
         self.tracer = Tracer(program)
         self.given = Given(program, self.tracer)
+        self.meters = Meters(self.tracer)
         self.forwards = Forwards(program, self.tracer, path, entries)
         self.judging = Judging(program, self.tracer, self.forwards, entries)
         self._idle: dict[Body, list[IdleForward]] = {}

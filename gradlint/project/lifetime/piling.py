@@ -16,8 +16,7 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project.forwards import outcomes
 from gradlint.project.lifetime.growing import adds_to, overwrites
-from gradlint.project.lifetime.meters import Meters
-from gradlint.project.lifetime.received import CHECKS
+from gradlint.project.lifetime.received import ADDS, CHECKS
 from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.call_uses import run_by_calling
 from gradlint.project.values.uses import KEPT, WALKED, definer
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 CLEARING = frozenset({"clear", "pop", "popleft"})
 """Methods that empty a container."""
-OF_LISTS = frozenset({"append", "appendleft", "extend", "insert"})
-"""Methods of nothing but lists and their like."""
 
 
 class Piling:
@@ -45,7 +42,6 @@ class Piling:
     def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
         self.tracer, self.evaluation = evaluation.tracer, evaluation
         self.walked = Walked(program, path, self.tracer)
-        self.meters = Meters(self.tracer)
 
     def graphs(self, run: Run) -> Iterator[PiledGraph]:
         """Yield the stores of a body, in source order, each once."""
@@ -69,7 +65,7 @@ class Piling:
     def _metered(self, body: Body, start: Start, backward: ir.Span | Elsewhere) -> Iterator[PiledGraph]:
         """The calls that give a walked value to a meter out of sight which gets numbers otherwise."""
         known = self.tracer.definitions(body)
-        for meter, given, number in self.meters.given(body):
+        for meter, given, number in self.evaluation.meters.given(body):
             nodes = self.tracer.trace(start.node).nodes
             tracked = next((ref for ref in given if nodes.get(("ref", body, ref))), None)
             if tracked is None:
@@ -191,7 +187,7 @@ class Piling:
         if seen:
             return any(asks(one) for one in seen)
         method = self.tracer.definitions(body).makers.get(use.event.func)
-        if not isinstance(method, ir.Attr) or method.name in OF_LISTS:
+        if not isinstance(method, ir.Attr) or method.name in ADDS:
             return False
         if roles.REMEMBERS.search(method.name) or writes_tensor(method.name):
             return False

@@ -19,7 +19,7 @@ MOVES = frozenset({"to", "cuda", "cpu", "float", "double", "half", "long", "view
 MOST_STEPS = 8
 """How many steps from a value to what it was made of are looked through."""
 ADDS = frozenset({"append", "appendleft", "extend", "insert"})
-"""Methods that add something to a container."""
+"""Methods that add something to a list: nothing else has them."""
 
 
 def received(known: Definitions, call: ir.Call, part: Part) -> Iterator[tuple[ir.Ref, ir.Event]]:

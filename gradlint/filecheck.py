@@ -316,7 +316,7 @@ class _Check:
             for facts in facts_of(module, self._name, self._on_crash, deadline, tell=tell):
                 for rule in rules:
                     try:
-                        yield from rule.check(facts)
+                        yield from (draft for draft in rule.check(facts) if not draft.touches(facts.expected))
                     except Exception as error:
                         self._crash(error, f"{rule.code} failed on {_called(facts.body)}", facts.body.name_span)
         except OutOfTime:

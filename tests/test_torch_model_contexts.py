@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -19,12 +20,13 @@ from gradlint.torch_model import (
     GradContext,
     aliases,
     canonical,
+    expecting_contexts,
+    expecting_methods,
     grad_contexts,
     idle_contexts,
     mode_queries,
     neutral_contexts,
     suppressing_contexts,
-    suppressing_methods,
 )
 
 pytestmark = pytest.mark.torch
@@ -229,18 +231,31 @@ def test_idle_contexts_are_neutral_ones_of_torch() -> None:
 
 
 def test_suppressing_contexts_swallow() -> None:
-    case = unittest.TestCase()
     stack = contextlib.ExitStack()
     stack.enter_context(contextlib.suppress(ValueError))
     made: dict[str, Any] = {
         "contextlib.suppress": contextlib.suppress(ValueError),
         "contextlib.ExitStack": stack,
-        "pytest.raises": pytest.raises(ValueError, match="swallowed"),
-        "unittest.TestCase.assertRaises": case.assertRaises(ValueError),
-        "unittest.TestCase.assertRaisesRegex": case.assertRaisesRegex(ValueError, "swallowed"),
     }
     assert made.keys() == suppressing_contexts()
-    assert suppressing_methods() == {name.rpartition(".")[2] for name in made if "TestCase" in name}
     for context in made.values():
         with context:
             raise ValueError("swallowed")
+
+
+def test_expecting_contexts_fail_without_an_exception() -> None:
+    case = unittest.TestCase()
+    asking: dict[str, Callable[..., Any]] = {
+        "pytest.raises": pytest.raises,
+        "numpy.testing.assert_raises": np.testing.assert_raises,
+        "numpy.testing.assert_raises_regex": np.testing.assert_raises_regex,
+        "assertRaises": case.assertRaises,
+        "assertRaisesRegex": case.assertRaisesRegex,
+    }
+    assert asking.keys() == expecting_contexts() | expecting_methods()
+    for name, ask in asking.items():
+        arguments = (ValueError, "swallowed") if "regex" in name.lower() else (ValueError,)
+        with ask(*arguments):
+            raise ValueError("swallowed")
+        with pytest.raises((AssertionError, pytest.fail.Exception)), ask(*arguments):
+            pass

@@ -549,6 +549,8 @@ class Facts(Struct):
     inner_backwards: list[InnerBackward] = field(default_factory=list)
     """Backward passes inside of a custom function's methods, with gradients off."""
     is_context_manager: bool = False
+    expected: tuple[Span, ...] = ()
+    """The stretches of the file where an exception is asked for: nothing in them is a mistake."""
     """A decorator makes its `yield` the inside of a ``with`` or of a test."""
 
     @property

@@ -409,4 +409,5 @@ def facts_of(
         handmade=list(handmade(program, evaluation.tracer, run)),
         inner_backwards=list(inner_backwards(program, body, passes)),
         is_context_manager=generators.is_context_manager(program, body),
+        expected=program.expected.stretches,
     )

@@ -38,6 +38,7 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
 from gradlint.project import classes, contracts, summaries
+from gradlint.project.expected import Expected
 from gradlint.project.forwards import layer_lists, parameterless
 from gradlint.project.kinds import Kinds
 from gradlint.project.linked.stubs import Stubs
@@ -122,6 +123,7 @@ class Program(Scopes, Kinds):
         self.stubs = Stubs(self, view)
         self.abstract: dict[Body, bool] = {}
         self.runs: dict[tuple[Body, int], Run | None] = {}
+        self.expected = Expected(self)
         self.rounds = 0
         self.recursive: set[tuple[Body, int]] = set()
         self.assumed: dict[tuple[Body, int], tuple[int, int]] = {}

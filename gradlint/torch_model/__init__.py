@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from gradlint.torch_model.contexts import (
     GradContext,
+    expecting_contexts,
+    expecting_methods,
     grad_contexts,
     idle_contexts,
     mode_queries,
     neutral_contexts,
     suppressing_contexts,
-    suppressing_methods,
 )
 from gradlint.torch_model.names import aliases, canonical
 from gradlint.torch_model.nn import (
@@ -85,6 +86,8 @@ __all__ = [
     "container_modules",
     "copying_factories",
     "cuts",
+    "expecting_contexts",
+    "expecting_methods",
     "factories",
     "factory_methods",
     "fluent_methods",
@@ -130,7 +133,6 @@ __all__ = [
     "several_results",
     "submodule_methods",
     "suppressing_contexts",
-    "suppressing_methods",
     "torch_optimizers",
     "trainable_modules",
     "untracked_views",

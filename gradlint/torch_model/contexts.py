@@ -64,6 +64,7 @@ class _Contexts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     queries: _Names
     neutral: _Neutral
     suppressing: _Names
+    expecting: _Names
 
 
 @cache
@@ -97,9 +98,15 @@ def suppressing_contexts() -> frozenset[str]:
 
 
 @cache
-def suppressing_methods() -> frozenset[str]:
-    """Return the method names (``self.assertRaises``) whose result may swallow an exception when entered."""
-    return words(_contexts().suppressing.methods)
+def expecting_contexts() -> frozenset[str]:
+    """Return the functions that ask for an exception (``pytest.raises``), by canonical name."""
+    return words(_contexts().expecting.names)
+
+
+@cache
+def expecting_methods() -> frozenset[str]:
+    """Return the names of methods that ask for an exception (``self.assertRaises``)."""
+    return words(_contexts().expecting.methods)
 
 
 def _present(mode: Mode | None) -> frozenset[Mode]:

@@ -32,6 +32,7 @@ from gradlint.facts.edits import OutWrite
 from gradlint.facts.leaves import GradRead
 from gradlint.torch_model import (
     copying_factories,
+    expecting_contexts,
     factories,
     foreign_factories,
     function_cuts,
@@ -55,6 +56,7 @@ from gradlint.transfer import (
     calls,
     contexts,
     contracted,
+    expecting,
     gradients,
     inference,
     integers,
@@ -127,6 +129,8 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         return ip.make(site.event, name if "Stack" not in name else "contextlib.ExitStack", tensor.PLAIN)
     if name.startswith("torch."):
         return of_torch(ip, site, name)
+    if name in expecting_contexts():
+        return expecting.ask(ip, site, name) or calls.unknown(ip, site)
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
         return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
     if ip.program.makes_module(name):

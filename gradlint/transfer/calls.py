@@ -35,7 +35,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, gradients, inference, methods, misuse, rescaling, saving
+from gradlint.transfer import api, contexts, expecting, gradients, inference, methods, misuse, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -231,6 +231,9 @@ def wrapped(ip: Interpreter, site: Site, wrapper: Obj, api: Any, methods: Any) -
 def unknown(ip: Interpreter, site: Site) -> Value:
     """Call something of which nothing is known: functions passed to it escape, its result may be anything."""
     note_outside(ip, site, ip.value(site.event.func))
+    asked = expecting.ask_by_name(ip, site)
+    if asked is not None:
+        return asked
     gradients.pass_on(ip, site)
     for value in site.values():
         ip.program.escaped(value)

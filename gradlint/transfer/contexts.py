@@ -11,8 +11,8 @@ from gradlint.domains.state import SWALLOWS
 from gradlint.domains.values import RESULT, WRAPPER, Atom, Cls, Context, Flag, Fn, Literal, Obj, Sym, Unknown, Value
 from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
-from gradlint.torch_model import grad_contexts, suppressing_contexts, suppressing_methods
-from gradlint.transfer import calls, misuse, switching
+from gradlint.torch_model import grad_contexts, suppressing_contexts
+from gradlint.transfer import calls, expecting, misuse, switching
 from gradlint.transfer.recorder import LocalCall, Setter, Wrapping
 from gradlint.transfer.switching import effect as effect
 
@@ -112,6 +112,7 @@ def enter(ip: Interpreter, e: ir.Enter) -> None:
     for atom in context:
         misuse.entered(ip, e, atom)
     note_method(ip, context, "__enter__", e.span)
+    expecting.enter(ip, e, context)
     switching.enter(ip, e.region, context)
     if ip.state.modes != before or any(isinstance(atom, Context) for atom in context):
         since(ip, e.span)
@@ -164,7 +165,7 @@ def swallows(ip: Interpreter, context: Value) -> bool:
         if isinstance(atom, Obj) and atom.type == switching.STACK:
             if ip.state.marks.get(atom, 0) & SWALLOWS:
                 return True
-        elif isinstance(atom, Obj) and (atom.type in suppressing_contexts() or atom.type in suppressing_methods()):
+        elif expecting.asks(atom) or (isinstance(atom, Obj) and atom.type in suppressing_contexts()):
             return True
         if isinstance(atom, Obj) and atom.cls is not None and ip.program.swallows(atom.cls):
             return True

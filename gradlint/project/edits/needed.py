@@ -29,9 +29,10 @@ def needed(
 ) -> tuple[tuple[Saved, ...], bool]:
     """Those of ``saved`` whose backward may run behind an edit, and whether a backward of the body follows it.
 
-    Where the body goes backward itself, only what that reaches still needs its tensors.
+    Where the body goes backward itself, only what that reaches still needs its tensors, unless it is meant to fail.
     """
-    following = [backward for backward in passes if edit.span < backward.span or edit.loops]
+    meant = [backward for backward in passes if not program.expected.covers(backward.span)]
+    following = [backward for backward in meant if edit.span < backward.span or edit.loops]
     if passes and saved:
         reached: set[Atom] = set()
         for backward in following:

@@ -11,6 +11,7 @@ from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Api,
 from gradlint.facts import Backward, Clear, InferenceUse, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
+from gradlint.transfer import saving
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -44,9 +45,7 @@ def note_backward(ip: Interpreter, happening: Backward) -> None:
     if ip.state.modes == grad_mode.INFERENCE and not happening.target.off_graph:
         call = f"{happening.how}(...)"
         ip.recorder.note(InferenceUse(happening.span, *ip.where(), "backward", call, "the gradients"))
-    for atom, place in ip.state.places.items():
-        if place.saved:
-            ip.state.places[atom] = place._replace(saved=frozenset())
+    saving.free(ip, frozenset(happening.target.atoms))
 
 
 def step(ip: Interpreter, event: ir.Call, optimizer: ir.Ref, value: Value, closure: bool = False) -> None:

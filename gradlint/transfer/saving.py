@@ -61,6 +61,30 @@ def forget(ip: Interpreter, gone: Value) -> None:
             ip.state.places[atom] = place._replace(saved=frozenset())
 
 
+def free(ip: Interpreter, target: Value) -> None:
+    """A backward from ``target`` frees what was saved by the operations that led to it, and by no others."""
+    if not any(place.saved for place in ip.state.places.values()):
+        return
+    walked = walked_from(ip, target)
+    for atom, place in ip.state.places.items():
+        if place.saved:
+            ip.state.places[atom] = place._replace(
+                saved=frozenset(one for one in place.saved if one.result not in walked)
+            )
+
+
+def walked_from(ip: Interpreter, target: Value) -> set[Atom]:
+    """``target`` and all that it may have been computed from, the items of tuples and containers among them."""
+    found, pending = set(target), list(target)
+    while pending:
+        atom = pending.pop()
+        items = atom.items if isinstance(atom, Tuple) else (ip.state.contents.get(atom, ()),)
+        new = {*ip.run.origins.get(atom, ()), *(one for item in items for one in item)} - found
+        found |= new
+        pending += new
+    return found
+
+
 def is_held(ip: Interpreter, atom: Atom) -> bool:
     """Whether a variable, an attribute or a container has an object, or what shares its memory."""
     state = ip.state

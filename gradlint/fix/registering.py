@@ -56,6 +56,9 @@ def _parameter(source: Source, place: Place, node: ast.expr) -> tuple[Edit, ...]
 
 
 def _without_flag(source: Source, node: ast.expr) -> str:
+    method = node.func if isinstance(node, ast.Call) and not (node.args or node.keywords) else None
+    if isinstance(method, ast.Attribute) and method.attr == "requires_grad_" and isinstance(method.value, ast.Call):
+        return source.of(method.value)
     if not isinstance(node, ast.Call) or not node.args:
         raise NoFix("the tensor is not made here")
     if source.of(node.func).endswith("Variable"):

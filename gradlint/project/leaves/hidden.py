@@ -342,7 +342,13 @@ class Search(Reading):
         return bool(value) and all(self._is_leaf_tensor(atom) for atom in value)
 
     def _is_leaf_tensor(self, atom: Atom) -> bool:
-        return isinstance(atom, Obj) and atom.type == TENSOR and self.run.plain.get(atom) == tensor.LEAF
+        if not isinstance(atom, Obj) or atom.type != TENSOR:
+            return False
+        place = self.run.places.get(atom)
+        # A flag may be set later than where the tensor was made.
+        if place is not None and self.run.plain.get(atom) in (tensor.LEAF, tensor.PLAIN):
+            return place.graph == tensor.LEAF
+        return self.run.plain.get(atom) == tensor.LEAF
 
     def _shown(self, value: Value) -> str:
         """How the source calls the constructor of what is hidden."""

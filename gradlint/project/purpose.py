@@ -65,11 +65,16 @@ def is_telling(body: Body) -> bool:
     return body.kind == "function" and roles.infers(body.name)
 
 
-def may_be_differentiated(body: Body) -> bool:
-    """Whether a name around ``body`` says that gradients of its forwards are wanted."""
+def may_be_differentiated(body: Body, *, trains: bool = True) -> bool:
+    """Whether a name around ``body`` says that gradients of its forwards are wanted.
+
+    Without ``trains`` a name that speaks of training does not say so: what trains also evaluates.
+    """
     scope: Body | None = body
     while scope is not None:
         if roles.SEEKS_GRADIENT.search(scope.name):
+            return True
+        if trains and scope.kind != "class" and roles.IS_ABOUT_TRAINING.search(scope.name):
             return True
         scope = scope.parent
     return False

@@ -10,9 +10,11 @@ ONE_TENSOR = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?:\w+\.)*\w*Tensor[
 MODULE = re.compile(
     r"(?:^|[._])(?:model|net|network|module|encoder|decoder|generator|discriminator|critic|actor|policy|backbone"
     r"|classifier|unet|vae|transformer|teacher|student|q_?net(?:work)?|target_net|value_net|policy_net|netG|netD|net_?[gd]"
-    r"|ema_model|[A-Za-z]*Net|[A-Za-z]*Model)$",
+    r"|ema_model|[A-Za-z]*Net|[A-Za-z]*Model)$"
+    r"|(?:^|[._])(?:model|net|network|critic|actor|generator|discriminator|policy|q_?net(?:work)?)_?[0-9]?"
+    r"(?:_(?:old|target|local|online|ema|lagged|frozen|teacher))?$",
 )
-"""The last part of a path that names a module."""
+"""The last part of a path that names a module; several of a kind are numbered, copies say what they are for."""
 
 _VERB = re.compile(
     r"^_*(?:set|get|make|build|create|load|init|prepare|update|save|is|has|wrap|unwrap|compute|check|use|run|eval|evaluate"
@@ -70,15 +72,19 @@ KEEPS_GRADIENTS = re.compile(
 
 SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 
-LOSS = re.compile(r"(?:^|[._])\w*(?:loss|criterion|objective)\w*$", re.IGNORECASE)
+LOSS = re.compile(r"(?:^|[._])(?:\w*(?:loss|criterion|objective)\w*|crit|bce|mse|nll)$", re.IGNORECASE)
 
 EVALUATION = re.compile(
     r"^_*(?:eval(?:uate|uation)?|valid(?:ate|ation)?|val|test|predict(?:ion)?|infer(?:ence)?)(?:_(?:epoch|step|loop|model|net|network"
     r"|batch|one_epoch|dataset|loader|data|accuracy|metrics|loss|set|once|all|fn|imgs?|images?|nets?|proba|classes|labels?))?$"
     r"|^_*(?:eval(?:uate|uation)?|validat(?:e|ion)|predict|infer(?:ence)?)_\w+$"
     r"|^(?:compute|calc(?:ulate)?|get|measure|check)_(?:val_|test_|valid_)?(?:accuracy|acc|metrics?|fid|bleu|perplexity|map|auc)$"
+    r"|^_*(?:\w+_)?(?:accuracy|perplexity)$"
 )
 """Names of functions that evaluate or predict."""
+
+MEASURES = re.compile(r"^_*(?:eval|valid|test)(?:uat|at)?(?:e|ion)?(?:_|$)")
+"""Names of functions whose results nobody trains on, not even a function that trains: how well a model does."""
 
 EVALUATION_WORD = re.compile(
     r"(?:^|_)(?:val|valid|test|eval|validat\w*|evaluat\w*|infer\w*|predict\w*)(?:_|$)", re.IGNORECASE
@@ -128,18 +134,22 @@ EVALUATION_INPUT = re.compile(
 """Names of what a module is given in an evaluation, where it is trained with something else."""
 
 DIFFERENTIATES = re.compile(
-    r"backward|(?:^|_)(?:step|train|fit|learn|optimi[sz]e|minimi[sz]e|closure|grads?|gradients?|jacobian|hessian|attack"
-    r"|saliency|attribut\w*|explain|perturb)(?:_|$)|scaler$",
+    r"^(?!_*(?:report|log|record|print|write|plot|save|display)_)"
+    r"(?:.*backward|(?:.*_)?(?:step|train|fit|learn|optimi[sz]e|minimi[sz]e|closure|grads?|gradients?|jacobian|hessian"
+    r"|attack|saliency|attribut\w*|explain|perturb)(?:_|$)|.*scaler$)",
     re.IGNORECASE,
 )
 """Last names of functions out of sight that may go backward from the loss they are given."""
 
 SEEKS_GRADIENT = re.compile(
-    r"grad|saliency|attack|advers|attribut|explain|interpret|jacob|hess|influence|perturb|inver[ts]|dream|sensitiv|optimi|train"
-    r"|fit|learn|tune|penalty|regulari",
+    r"grad|saliency|attack|advers|attribut|explain|interpret|jacob|hess|influence|perturb|inver[ts]|dream|sensitiv"
+    r"|penalty|regulari",
     re.IGNORECASE,
 )
 """Names of functions and classes whose forwards may be differentiated by whoever calls them."""
+
+IS_ABOUT_TRAINING = re.compile(r"optimi|train|fit|learn|tune", re.IGNORECASE)
+"""Names of functions for which that holds as well; a class of such a name has methods that evaluate, too."""
 
 EXPLAINS = re.compile(
     r"gradient|grad_|_grad|saliency|attack|advers|attribution|explain|jacobian|hessian|influence|perturb", re.IGNORECASE
@@ -176,6 +186,9 @@ REPORTS = re.compile(
 
 METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator|counter|history", re.IGNORECASE)
 """Names of what adds up numbers to report them."""
+
+FIGURES = re.compile(r"(?:^|_)(?:stats|statistics|metrics|counts|infos|logs|logging_outputs?)$")
+"""Names of several figures in one object, which is no tensor."""
 
 REMEMBERS = re.compile(
     r"(?:^|[._])(?:(?:early_?)?stop(?:ping)?|convergence|termination)_(?:criterion|criteria|condition|rule|checker|monitor)$"

@@ -169,6 +169,7 @@ _MAKES_LAYER = re.compile(
 FRAMEWORKS = (
     b"torch",
     b"register_forward_hook",
+    b".zero_grad(",
     b"lightning",
     b"accelerate",
     b"transformers",

@@ -194,11 +194,13 @@ class Judging:
         if purpose.is_method_of_module(self.program, body):
             return True
         looked_at = contracts.is_looked_at(self.program, body)
-        if not looked_at and (purpose.may_be_differentiated(body) or purpose.returns_loss(body)):
+        data = purpose.data_of(self.tracer, candidate.body, candidate.call)
+        sought = purpose.may_be_differentiated(body, trains=not data)
+        if not looked_at and (sought or purpose.returns_loss(body)):
             return True
         leaves = candidate.of(STORED) if looked_at else candidate.of(RETURNED, YIELDED, STORED)
         named = body.kind != "function" or roles.PRODUCES.search(body.name) or purpose.is_pipeline(self.program, body)
-        if leaves and not named and not purpose.data_of(self.tracer, candidate.body, candidate.call):
+        if leaves and not named and not data:
             return True
         return self._wants_gradients(body)
 

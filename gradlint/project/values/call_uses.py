@@ -35,10 +35,10 @@ PEEKS = frozenset("record_stream type_as register_post_accumulate_grad_hook zero
 WALKS = frozenset({"backward", "requires_grad_", "retain_grad", "register_hook", "reinforce"})
 CONTENTS = frozenset("items values get pop popleft popitem copy index_select __getitem__ to_tuple".split())
 SILENT = frozenset(
-    f"builtins.{name}"
-    for name in "len print isinstance issubclass type id hasattr str repr format callable hash range vars dir".split()
+    f"builtins.{name}" for name in "len isinstance issubclass type id hasattr callable hash range vars dir".split()
 )
-NUMBERS = frozenset(f"builtins.{name}" for name in "float int bool complex round".split())
+LOOKS = frozenset(f"builtins.{name}" for name in "float int bool complex round print str repr format".split())
+"""Functions that make a number or a text of what they are given."""
 ARRAYS = ("numpy.", "math.", "scipy.", "sklearn.", "pandas.", "matplotlib.", "PIL.", "cv2.", "statistics.")
 ASIDE = (
     "torch.distributed.",
@@ -170,7 +170,7 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
     if name in SILENT or name.startswith(ASIDE):
         return
     if (
-        name in NUMBERS
+        name in LOOKS
         or name.startswith(ARRAYS)
         or name in ("torch.detach", "torch.tensor")
         or name in foreign_factories()

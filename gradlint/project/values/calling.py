@@ -88,7 +88,7 @@ class Calling:
             if grad_mode.never_records(called.modes):
                 continue
             caller, result = purpose.owner(called.caller), self._result(called)
-            if result.of(WALKED) or is_differentiable(caller):
+            if result.of(WALKED) or (is_differentiable(caller) and not roles.MEASURES.search(body.name)):
                 return True
             if result.of(RETURNED, YIELDED, STORED) and caller not in seen and self._walked(caller, seen):
                 return True

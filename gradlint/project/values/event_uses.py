@@ -9,7 +9,7 @@ from gradlint.domains.values import Api
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import adds_to, begins
 from gradlint.project.values import call_uses, uses
-from gradlint.torch_model import indices_second
+from gradlint.torch_model import indices_second, roles
 from gradlint.torch_model.attributes import tensor_properties
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
     if event.name in body.global_names or event.name in body.nonlocal_names:
         walk.use(uses.STORED, body, event, event.name)
     node: uses.Node = ("def", body, event)
-    walk.reach(node, sure=walk.sure)
     known = walk.tracer.definitions(body)
+    several = roles.FIGURES.search(event.name) is not None and isinstance(known.makers.get(event.src), ir.Call)
+    walk.reach(node, sure=walk.sure and not several)
     loops = known.loops(event)
     if not loops or event not in known.loads:
         return

@@ -17,6 +17,8 @@ from gradlint.torch_model import (
     factories,
     factory_methods,
     foreign_factories,
+    foreign_functions,
+    foreign_views,
     function_cuts,
     indices_second,
     integer_casts,
@@ -142,6 +144,23 @@ def test_foreign_factories_make_tensors_without_graph() -> None:
     assert not torch.frombuffer(bytearray(4), dtype=torch.float32).requires_grad
     x = tracked() * 2
     assert torch.as_tensor(x) is x and torch.asarray(x).requires_grad
+
+
+def test_functions_of_other_packages_keep_the_graph() -> None:
+    """The package need not be installed: only what is known of it is compared then."""
+    assert foreign_views() <= foreign_functions()
+    einops = pytest.importorskip("einops")
+    x = tracked() * 2
+    calls = {
+        "einops.rearrange": lambda: einops.rearrange(x, "n -> n 1"),
+        "einops.repeat": lambda: einops.repeat(x, "n -> n k", k=2),
+        "einops.reduce": lambda: einops.reduce(x, "n -> ", "sum"),
+        "einops.einsum": lambda: einops.einsum(x, x, "n, n -> n"),
+        "einops.pack": lambda: einops.pack([x], "*")[0],
+        "einops.unpack": lambda: einops.unpack(x, [x.shape], "*")[0],
+    }
+    assert set(calls) == {name for name in foreign_functions() if name.startswith("einops.")}
+    assert all(call().grad_fn is not None for call in calls.values())
 
 
 def test_from_file_makes_a_tensor_without_graph(tmp_path: Any) -> None:

@@ -113,6 +113,11 @@ def own_function(program: Program, cls: Cls, name: str) -> Fn | None:
     return next((atom for atom in found if isinstance(atom, Fn)), None)
 
 
+def is_method(body: Body) -> bool:
+    """Whether a function stands in a class."""
+    return body.parent is not None and body.parent.kind == "class"
+
+
 def is_abstract(body: Body) -> bool:
     """Whether a method does nothing but raise, or nothing at all: a class that inherits it has the code."""
     if body.kind != "function" or body.parent is None or body.parent.kind != "class":

@@ -509,9 +509,8 @@ class Program(Scopes, Kinds):
 
     def attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
         """The attribute ``name`` of an instance of ``cls`` or of the class itself."""
-        found = self.written(cls, name)
-        if found is None:
-            found = classes.method(self, cls, name)
+        own = self.written(cls, name)
+        found = classes.method(self, cls, name) if own is None else own
         if found is None:
             return self.unknown_attribute(holder, cls, name)
         bound: set[Atom] = set()
@@ -520,6 +519,8 @@ class Program(Scopes, Kinds):
                 bound.add(self.world.obj(atom.event, PARAMETER, owner=holder, name=f"{holder.label}.{name}"))
             elif not isinstance(atom, Fn) or isinstance(holder, Cls) or "builtins.staticmethod" in atom.marks:
                 bound.add(atom)
+            elif own is not None and (atom.receiver is not None or not classes.is_method(atom.body)):
+                bound.add(atom)  # a function that the object itself holds is not given the object
             elif "builtins.property" in atom.marks or any("cached_property" in mark for mark in atom.marks):
                 bound.add(self.world.sym(holder, f"{holder.label}.{name}", parent=holder))
             else:

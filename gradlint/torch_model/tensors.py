@@ -46,6 +46,11 @@ class _Views(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     untracked: str
 
 
+class _Foreign(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    functions: str
+    views: str
+
+
 class _Factories(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     torch: str
     methods: str
@@ -75,6 +80,7 @@ class _NonDifferentiable(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 class _Tensors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_place: _InPlace
     views: _Views
+    foreign: _Foreign
     factories: _Factories
     cuts: _Cuts
     nondifferentiable: _NonDifferentiable
@@ -161,6 +167,18 @@ def locked_views() -> frozenset[str]:
 def untracked_views() -> frozenset[str]:
     """Return the views that carry no graph: ``detach``, ``data``."""
     return words(_tensors().views.untracked)
+
+
+@cache
+def foreign_functions() -> frozenset[str]:
+    """Return the functions of other packages that compute tensors from tensors, on the graph: ``einops.reduce``."""
+    return words(_tensors().foreign.functions)
+
+
+@cache
+def foreign_views() -> frozenset[str]:
+    """Return those of them whose result may share storage with the first argument."""
+    return words(_tensors().foreign.views)
 
 
 # -- leaves and cuts ---------------------------------------------------------------------------------------

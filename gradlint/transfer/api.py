@@ -35,6 +35,8 @@ from gradlint.torch_model import (
     expecting_contexts,
     factories,
     foreign_factories,
+    foreign_functions,
+    foreign_views,
     function_cuts,
     grad_contexts,
     guarded_in_place,
@@ -131,6 +133,8 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         return of_torch(ip, site, name)
     if name in expecting_contexts():
         return expecting.ask(ip, site, name) or calls.unknown(ip, site)
+    if name in foreign_functions():
+        return of_package(ip, site, name)
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
         return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
     if ip.program.makes_module(name):
@@ -185,6 +189,14 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     if last[:1].isupper():
         return ip.make(site.event, name, tensor.PLAIN)
     return calls.unknown(ip, site)
+
+
+def of_package(ip: Interpreter, site: Site, name: str) -> Value:
+    """Call a function of another package that computes tensors from tensors."""
+    given = flatten(ip, site.args)
+    if name in foreign_views() and given:
+        return ip.part(site.event, given[0], TENSOR)
+    return calls.apply(ip, site.event, name, given + list(site.keywords.values()))
 
 
 def constructed(ip: Interpreter, site: Site) -> Value:

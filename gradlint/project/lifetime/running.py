@@ -86,7 +86,7 @@ class Running(Mixing):
         made = self.known.makers.get(event.src)
         if isinstance(made, ir.Augment):
             return self._added(event, made, node)
-        fed = self._fed(event.src, node)
+        fed = self._fed(event.src, node) or self._handed_back(made, node)
         if fed is None or self._is_begun_here(event):
             return None
         if not self._is_state(node) and not self._is_statistic(event.src, node, fed):
@@ -166,20 +166,28 @@ class Running(Mixing):
 
     def _by_helper(self, event: ir.Call) -> RunningGraph | None:
         """``update(self.average, value)``: a function of the file writes one argument into another."""
-        given = (*event.args, *(ref for _, ref in event.keywords))
+        if not all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ())):
+            return None
+        for store, value in self._joined(event):
+            node = self._root(store)
+            if node is not None and node[0] == "attr" and self._is_state(node):
+                return self._made(event, self.tracer.label(self.body, store), value, value)
+        return None
+
+    def _handed_back(self, made: ir.Event | None, node: Node) -> ir.Ref | None:
+        """What ``x.lerp_(value)`` in a function writes into the old state, which the function hands back."""
+        pairs = self._joined(made) if isinstance(made, ir.Call) else ()
+        return next((value for store, value in pairs if self._root(store) == node), None)
+
+    def _joined(self, event: ir.Call) -> Iterator[tuple[ir.Ref, ir.Ref]]:
+        """The arguments of a function of the file that it writes others into, and these, which are on the graph."""
         fns = [atom for atom in self.tracer.value(self.body, event.func) if isinstance(atom, Fn)]
-        alone = all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ()))
-        stores = [ref for ref in given if self._is_own_state(ref)] if fns and alone else []
-        for store in stores:
+        given = (*event.args, *(ref for _, ref in event.keywords)) if fns else ()
+        for store in given:
             for value in given:
                 joined = any(joins(self.tracer, event, fn, store, value) for fn in fns if value != store)
                 if joined and self._is_tracked(value):
-                    return self._made(event, self.tracer.label(self.body, store), value, value)
-        return None
-
-    def _is_own_state(self, ref: ir.Ref) -> bool:
-        node = self._root(ref)
-        return node is not None and node[0] == "attr" and self._is_state(node)
+                    yield store, value
 
     def _is_tracked(self, ref: ir.Ref) -> bool:
         """Whether a temporary is on the graph for certain: by what the body does, or by what its callers hand it."""

@@ -14,6 +14,7 @@ from gradlint.torch_model import (
     copying_factories,
     factories,
     foreign_factories,
+    foreign_functions,
     function_cuts,
     integer_casts,
     nondifferentiable,
@@ -180,6 +181,8 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
         walk.use(uses.STORED, body, event, "setattr(...)")
     elif name.startswith(("builtins.", "itertools.", "tqdm", "copy.", "typing.", "collections.")):
         walk.to(body, event.dst)
+    elif name in foreign_functions():
+        walk.compute(body, event, event.dst)
     elif not name.startswith("torch."):
         of_unknown(walk, body, event, ref, None, name)
     elif name.startswith(("torch.autograd.", "torch.func.")):

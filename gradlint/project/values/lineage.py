@@ -17,6 +17,7 @@ from gradlint.project.values.call_uses import is_cut
 from gradlint.torch_model import (
     copying_factories,
     factories,
+    foreign_functions,
     function_cuts,
     integer_casts,
     modules,
@@ -184,9 +185,9 @@ def is_of_tensor(name: str) -> bool:
 
 
 def keeps(name: str) -> bool:
-    """Whether a function of torch, or ``sum``, surely keeps its arguments on the graph."""
+    """Whether a function of torch, one that computes as torch's do, or ``sum``, keeps its arguments on the graph."""
     last = name.rpartition(".")[2]
-    if name == "builtins.sum":
+    if name == "builtins.sum" or name in foreign_functions():
         return True
     if not name.startswith("torch.") or name.startswith(("torch.autograd.", "torch.func.", "torch.distributed.")):
         return False

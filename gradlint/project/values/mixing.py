@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from gradlint.domains import grad_mode, tensor
+from gradlint.domains import tensor
 from gradlint.domains.values import PARAMETER, Api, Fn, Method, Obj
 from gradlint.ir import events as ir
-from gradlint.project.summaries import inside
-from gradlint.project.values.call_uses import parameters_for
-from gradlint.project.values.uses import RETURNED, owner_of
+from gradlint.project.values.joining import hands_back
+from gradlint.project.values.uses import owner_of
+from gradlint.torch_model import foreign_functions
 from gradlint.torch_model.attributes import tensor_methods
 
 if TYPE_CHECKING:
@@ -70,8 +70,15 @@ class Mixing:
             current = pending.pop(0)
             if current not in seen and not self._is_off_graph(current):
                 seen[current] = None
-                pending.extend(self._mixed(self.known.makers.get(current)))
+                pending.extend(self._mixed(self.known.makers.get(current)) if not self._is_begun(current) else [])
         return list(seen)
+
+    def _is_begun(self, ref: ir.Ref) -> bool:
+        """Whether a call makes something without the graph of what it gets: a parameter, a mask, where a maximum is."""
+        value = self.tracer.value(self.body, ref) if isinstance(self.known.makers.get(ref), ir.Call) else ()
+        return bool(value) and all(
+            isinstance(atom, Obj) and (atom.type == PARAMETER or self._place(atom) == tensor.PLAIN) for atom in value
+        )
 
     def _is_off_graph(self, ref: ir.Ref) -> bool:
         value = self.tracer.value(self.body, ref)
@@ -97,8 +104,8 @@ class Mixing:
         callees = self.tracer.value(self.body, maker.func)
         given = [*maker.args, *(ref for _, ref in maker.keywords)]
         if any(isinstance(atom, Fn) for atom in callees):
-            return [ref for ref in given if self._is_handed_back(maker, ref)]
-        if callees and all(isinstance(a, Api) and (a.name.startswith("torch.") or a.name in TAKES) for a in callees):
+            return [ref for ref in given if hands_back(self.tracer, self.body, maker, ref)]
+        if callees and all(isinstance(atom, Api) and computes(atom.name) for atom in callees):
             return given if "Module" not in str(callees) else []
         method = self.known.makers.get(maker.func)
         is_method = isinstance(method, ir.Attr) and method.name in tensor_methods()
@@ -106,15 +113,6 @@ class Mixing:
             assert isinstance(method, ir.Attr)
             return [] if method.name.startswith("detach") else [method.obj, *given]
         return []
-
-    def _is_handed_back(self, call: ir.Call, ref: ir.Ref) -> bool:
-        """Whether a function of the file returns something that it computes, on the graph, from an argument."""
-        for atom in self.tracer.value(self.body, call.func):
-            if isinstance(atom, Fn) and inside(atom, grad_mode.INHERITED) & grad_mode.RECORDS:
-                traces = (self.tracer.trace(("param", atom.body, name)) for name in parameters_for(call, ref, atom))
-                if any(use.sure for trace in traces for use in trace.of(RETURNED)):
-                    return True
-        return False
 
     def _is_tracked(self, ref: ir.Ref) -> bool:
         """Whether a temporary is on the graph for certain."""
@@ -162,3 +160,8 @@ class Mixing:
             return True
         origins = self.run.origins.get(atom, set()) if isinstance(atom, Obj) and depth < 4 else set()
         return any(self._comes_from_parameter(origin, depth + 1) for origin in origins)
+
+
+def computes(name: str) -> bool:
+    """Whether a function computes a tensor from what it is given."""
+    return name.startswith("torch.") or name in TAKES or name in foreign_functions()

@@ -8,6 +8,7 @@ import msgspec
 
 from gradlint.torch_model.load import read_toml, words
 from gradlint.torch_model.nn import module_methods
+from gradlint.torch_model.tensors import views
 
 
 class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +27,11 @@ class _Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def tensor_methods() -> frozenset[str]:
     """Return the public methods of a tensor."""
     return words(_attributes().tensor.methods)
+
+
+def makes_tensor(name: str) -> bool:
+    """Whether a method of a tensor returns a new one, neither that itself nor a view of it."""
+    return name in tensor_methods() and not name.endswith("_") and name not in views()
 
 
 @cache

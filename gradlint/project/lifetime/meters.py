@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gradlint.domains.values import CONTAINER, Api, Fn, Obj
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import spelled_ref
-from gradlint.project.lifetime.walked import built
+from gradlint.project.lifetime.received import built
 from gradlint.project.values.uses import owner_of
 from gradlint.torch_model import numpy_cuts, roles, scalar_cuts
 

@@ -17,8 +17,8 @@ from gradlint.project import purpose
 from gradlint.project.lifetime.growing import spelled_ref
 from gradlint.project.lifetime.meters import is_number
 from gradlint.project.lifetime.piling import Piling
-from gradlint.project.lifetime.received import received, root
-from gradlint.project.lifetime.walked import Start, built, parts_of, start_of
+from gradlint.project.lifetime.received import built, parts_of, received, root
+from gradlint.project.lifetime.walked import Start, start_of
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import KEPT, RETURNED, WALKED
 from gradlint.torch_model import roles

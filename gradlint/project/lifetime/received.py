@@ -27,7 +27,12 @@ def received(known: Definitions, call: ir.Call, part: Part) -> Iterator[tuple[ir
     if part is None:
         yield call.dst, call
         return
-    for ref in holding(known, call.dst):
+    yield from taken(known, call.dst, part)
+
+
+def taken(known: Definitions, whole: ir.Ref, part: int | str) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """The temporaries that get a part of a tuple or of a dict."""
+    for ref in holding(known, whole):
         for reader in known.readers.get(ref, ()):
             if isinstance(part, int) and isinstance(reader, ir.Unpack) and reader.index == part:
                 yield reader.dst, reader
@@ -45,9 +50,9 @@ def holding(known: Definitions, ref: ir.Ref) -> Iterator[ir.Ref]:
             yield from (load.dst for load in known.loads.get(reader, ()) if known.only(load) is reader)
 
 
-def put_away(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Call]]:
-    """The calls that add all that a call returns to a container: `logs.append(log)`, `logs.append((epoch, log))`."""
-    for ref in holding(known, call.dst):
+def put_away(known: Definitions, whole: ir.Ref) -> Iterator[tuple[ir.Ref, ir.Call]]:
+    """The calls that add all of a result to a container: `logs.append(log)`, `logs.append((epoch, log))`."""
+    for ref in holding(known, whole):
         built = [one.dst for one in known.readers.get(ref, ()) if isinstance(one, ir.Build) and one.kind != "string"]
         for whole in (ref, *built):
             for reader in known.readers.get(whole, ()):
@@ -56,9 +61,9 @@ def put_away(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Cal
                     yield ref, reader
 
 
-def each_item(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Event]]:
-    """What a loop over the dict that a call returns takes out of it, if it treats all values alike."""
-    for held in holding(known, call.dst):
+def each_item(known: Definitions, whole: ir.Ref) -> Iterator[tuple[ir.Ref, ir.Event]]:
+    """What a loop over a dict takes out of it, if it treats all values alike."""
+    for held in holding(known, whole):
         for name in ("items", "values"):
             for turn in turns(known, held, name):
                 parts = [one for one in known.readers.get(turn.dst, ()) if isinstance(one, ir.Unpack)]
@@ -105,3 +110,25 @@ def root(known: Definitions, ref: ir.Ref) -> ir.Event | None:
         else:
             return maker
     return None
+
+
+def built(known: Definitions, ref: ir.Ref | None) -> ir.Event | None:
+    """What makes a value, looked for behind the variable that it stands in."""
+    maker = known.makers.get(ref) if ref is not None else None
+    if isinstance(maker, ir.Load) and (only := known.only(maker)) is not None:
+        behind = known.makers.get(only.src)
+        return behind if isinstance(behind, ir.Build) and behind.kind == "dict" else maker
+    return maker
+
+
+def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part, ir.Ref]]:
+    """The parts of a tuple or of a dict that is written out."""
+    if not isinstance(maker, ir.Build) or maker.starred:
+        return
+    if maker.kind == "tuple":
+        yield from enumerate(maker.items)
+    elif maker.kind == "dict":
+        for key, item in zip(maker.keys, maker.items, strict=False):
+            name = known.makers.get(key) if key is not None else None
+            if isinstance(name, ir.Const) and isinstance(name.value, str):
+                yield name.value, item

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import Api, Fn, Obj, Sym
-from gradlint.facts import Backward, Elsewhere, Step
+from gradlint.domains.values import Fn, Obj, Sym
+from gradlint.facts import Backward, Elsewhere, Forward, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
-from gradlint.project.lifetime.received import each_item, holding, put_away, received, root
+from gradlint.project.lifetime.components import Components
+from gradlint.project.lifetime.received import built, each_item, holding, parts_of, put_away, received, root
+from gradlint.project.lifetime.sources import is_off, of_one_module, sole_sources
+from gradlint.project.lifetime.summed import summed
 from gradlint.project.values import demands
 from gradlint.project.values.call_uses import parameters_for
 from gradlint.project.values.lineage import Lineage
@@ -59,8 +62,9 @@ class Walked:
         for backward in run.recorder.backwards():
             if backward.how == "grad" or backward.through or backward.modes.off or backward.target.cut:
                 continue
-            for start in self._of_pass(run, backward):
-                if start.node not in seen:
+            starts = list(self._of_pass(run, backward))
+            for start in (*starts, *self._beside(run, backward, starts)):
+                if start.node not in seen or start.only is not None:
                     seen.add(start.node)
                     yield start, backward.span
         yield from self._handed_back(run)
@@ -68,24 +72,37 @@ class Walked:
         yield from self._from_unseen_closures(run)
 
     def _of_pass(self, run: Run, backward: Backward) -> Iterator[Start]:
-        loops = frozenset(backward.loops)
-        for atom in backward.target.atoms:
+        source = start_of(self.tracer.definitions(run.body), backward)
+        yield from self.of_value(run, backward.target.atoms, source, frozenset(backward.loops))
+
+    def of_value(
+        self, run: Run, targets: frozenset[Atom], source: ir.Ref | None, loops: frozenset[int]
+    ) -> Iterator[Start]:
+        """What a pass walks that starts from ``source``, which stands for ``targets``."""
+        for atom in targets:
             if isinstance(atom, Sym) and atom.scope is run.body and "." not in atom.path:
                 yield Start(("param", run.body, atom.path), ir.Event(run.body.span), atom.path, loops)
         known = self.tracer.definitions(run.body)
-        targets = backward.target.atoms
-        certain = {*targets, *sole_sources(run, targets)}
+        certain = {*targets, *sole_sources(run, targets), *of_one_module(run, targets)}
         walked = demands.ancestors(run, targets)
         made = {atom.event: atom for atom in walked if isinstance(atom, Obj) and atom.event in known.blocks}
-        source = start_of(known, backward)
         # What is nearest to the backward pass comes first: it gives the finding its name.
         for event, atom in sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets)):
             ref = getattr(event, "dst", None)
             if ref is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
                 for part, maker in walked_parts(known, ref, event, source):
                     yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
-        for ref, event in (*self._summed(run, backward), *self._given_to_functions(run, backward)):
+        behind = list(Lineage(self.tracer, run).of(source)) if source is not None else []
+        for ref, event in (*summed(self.tracer, run, behind), *self._given_to_functions(run, behind)):
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
+
+    def _beside(self, run: Run, backward: Backward, starts: list[Start]) -> Iterator[Start]:
+        """What functions of the file return beside what a pass starts from."""
+        known = self.tracer.definitions(run.body)
+        target = start_of(known, backward)
+        for ref, event, only in Components(self, run).beside(target, starts) if target is not None else ():
+            loops = frozenset(backward.loops) & frozenset(known.loops(event))
+            yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops, only)
 
     def _called(self, body: Body, event: ir.Event, ref: ir.Ref) -> str:
         """How the source calls what an event makes: by the variable that it is stored in, or by the call."""
@@ -94,64 +111,39 @@ class Walked:
         call = f"{shown}(...)" if isinstance(event, ir.Call) else shown or "it"
         return next((reader.name for reader in readers if isinstance(reader, ir.Store)), call)
 
-    # -- sums of all that a dict holds ---------------------------------------------------------------------
+    # -- functions that compute the target -----------------------------------------------------------------
 
-    def _summed(self, run: Run, backward: Backward) -> Iterator[tuple[ir.Ref, ir.Event]]:
-        """The dicts and lists all of whose items a pass walks: ``sum(losses.values()).backward()``."""
-        known = self.tracer.definitions(run.body)
-        target = start_of(known, backward)
-        for event in Lineage(self.tracer, run).of(target) if target is not None else ():
-            if isinstance(event, ir.Call) and event.args and self._is_sum(run.body, event):
-                ref = self._items_of(known, event.args[0])
-                maker = known.makers.get(ref) if ref is not None else None
-                if ref is not None and isinstance(maker, ir.Call):
-                    yield ref, maker
+    def _given_to_functions(self, run: Run, behind: list[ir.Event]) -> Iterator[tuple[ir.Ref, ir.Event]]:
+        """The arguments on the graph of a function of the file that computes what the pass starts from.
 
-    def _given_to_functions(self, run: Run, backward: Backward) -> Iterator[tuple[ir.Ref, ir.Event]]:
-        """The one argument on the graph of a function of the file that computes what the pass starts from."""
+        There is one only, or what made them is: the other arguments are no results.
+        """
         known = self.tracer.definitions(run.body)
-        target = start_of(known, backward)
-        for event in Lineage(self.tracer, run).of(target) if target is not None else ():
+        for event in behind:
             refs = event.args if isinstance(event, ir.Call) else ()
             given = [ref for ref in refs if isinstance(event, ir.Call) and self._is_walked_in(run, event, ref)]
-            maker = known.makers.get(given[0]) if len(given) == 1 else None
-            only = known.only(maker) if isinstance(maker, ir.Load) else None
-            if only is not None:
-                yield only.src, known.makers[only.src]
+            makers = [known.makers.get(ref) for ref in given]
+            stores = [known.only(maker) if isinstance(maker, ir.Load) else None for maker in makers]
+            if len({self._result(run, ref) for ref in given}) == 1:
+                yield from ((only.src, known.makers[only.src]) for only in stores if only is not None)
+
+    def _result(self, run: Run, ref: ir.Ref) -> ir.Event | None:
+        """The call that something is the result of, or a part of the result of a module."""
+        known = self.tracer.definitions(run.body)
+        made = root(known, ref)
+        if not isinstance(made, ir.Unpack):
+            return made if isinstance(made, ir.Call) else None
+        whole = root(known, made.src)
+        forwards = {forward.span for forward in run.recorder.all(Forward)}
+        return whole if isinstance(whole, ir.Call) and whole.span in forwards else None
 
     def _is_walked_in(self, run: Run, call: ir.Call, ref: ir.Ref) -> bool:
         """Whether an argument is what some call made, and a function of the file returns what is computed from it."""
-        made = isinstance(root(self.tracer.definitions(run.body), ref), ir.Call)
-        if not made or all(is_off(run, atom) for atom in self.tracer.value(run.body, ref)):
+        if self._result(run, ref) is None or all(is_off(run, atom) for atom in self.tracer.value(run.body, ref)):
             return False
         fns = [atom for atom in self.tracer.value(run.body, call.func) if isinstance(atom, Fn)]
         names = ((fn, name) for fn in fns for name in parameters_for(call, ref, fn))
         return any(use.sure for fn, name in names for use in self.tracer.trace(("param", fn.body, name)).of(RETURNED))
-
-    def _is_sum(self, body: Body, call: ir.Call) -> bool:
-        callees = self.tracer.value(body, call.func)
-        return bool(callees) and all(isinstance(atom, Api) and atom.name == "builtins.sum" for atom in callees)
-
-    def _items_of(self, known: Definitions, ref: ir.Ref) -> ir.Ref | None:
-        """What is summed up as a whole: a container, its values, or each of them in turn."""
-        for _ in range(6):
-            maker = known.makers.get(ref)
-            if isinstance(maker, ir.Load):
-                only = known.only(maker)
-                if only is None:
-                    return None
-                ref = only.src
-            elif isinstance(maker, ir.MakeFunction) and maker.body.kind == "genexp" and is_each(maker.body):
-                ref = dict(maker.defaults).get(".0", ir.OPAQUE_REF)
-            elif isinstance(maker, ir.Iterate):
-                ref = maker.src
-            elif isinstance(maker, ir.Call) and isinstance(method := known.makers.get(maker.func), ir.Attr):
-                if method.name != "values":
-                    return ref
-                ref = method.obj
-            else:
-                return ref if maker is not None else None
-        return None
 
     # -- what other functions walk -------------------------------------------------------------------------
 
@@ -204,10 +196,10 @@ class Walked:
                 yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
             if part is None:
                 continue
-            for ref, keeper in put_away(known, call):
+            for ref, keeper in put_away(known, call.dst):
                 name = f"{self._called(run.body, call, call.dst)}[{shown(part)}]"
                 yield Start(("ref", run.body, ref), call, name, loops, keeper), backward
-            for ref, event in each_item(known, call) if isinstance(part, str) else ():
+            for ref, event in each_item(known, call.dst) if isinstance(part, str) else ():
                 yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops), backward
 
     def _parts(self, callee: Body) -> Iterator[tuple[Part, ir.Span | Elsewhere]]:
@@ -242,23 +234,6 @@ class Walked:
         yield from found.items()
 
 
-def sole_sources(run: Run, targets: frozenset[Atom]) -> Iterator[Atom]:
-    """What targets of a pass were computed from, and nothing else that may be on the graph: so it is on it for sure."""
-    pending, seen = list(targets), set(targets)
-    while pending:
-        origins = run.origins.get(pending.pop(), set())
-        others = [atom for atom in origins if not is_off(run, atom)]
-        if len(others) == 1 and others[0] not in seen:
-            seen.add(others[0])
-            pending.append(others[0])
-            yield others[0]
-
-
-def is_off(run: Run, atom: Atom) -> bool:
-    """Whether something is off the graph for certain."""
-    return not run.plain.get(atom, tensor.ANY) & ~(tensor.PLAIN | tensor.CUT)
-
-
 def shown(part: int | str) -> str:
     """How the source asks for a part of a tuple or of a dict."""
     return f'"{part}"' if isinstance(part, str) else str(part)
@@ -273,12 +248,6 @@ def start_of(known: Definitions, backward: Backward) -> ir.Ref | None:
     if backward.how != "backward":
         return call.args[0] if call.args else None
     return method.obj if isinstance(method, ir.Attr) else None
-
-
-def is_each(body: Body) -> bool:
-    """Whether a generator expression hands out each item as it is, or a part of it: ``loss for loss in losses``."""
-    makes = (ir.Call, ir.Binary, ir.Unary, ir.Assume, ir.Attr)
-    return not any(isinstance(event, makes) for block in body.graph.blocks for event in block.events)
 
 
 def walked_parts(
@@ -319,28 +288,6 @@ def computed_from(known: Definitions, ref: ir.Ref) -> set[ir.Event]:
 def nearness(event: ir.Event, target: bool) -> tuple[int, ...]:
     """How near an event is to the backward pass that walks what it makes: the less the nearer."""
     return (not target, *(-number for number in event.span))
-
-
-def built(known: Definitions, ref: ir.Ref | None) -> ir.Event | None:
-    """What makes a value, looked for behind the variable that it stands in."""
-    maker = known.makers.get(ref) if ref is not None else None
-    if isinstance(maker, ir.Load) and (only := known.only(maker)) is not None:
-        behind = known.makers.get(only.src)
-        return behind if isinstance(behind, ir.Build) and behind.kind == "dict" else maker
-    return maker
-
-
-def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part, ir.Ref]]:
-    """The parts of a tuple or of a dict that is written out."""
-    if not isinstance(maker, ir.Build) or maker.starred:
-        return
-    if maker.kind == "tuple":
-        yield from enumerate(maker.items)
-    elif maker.kind == "dict":
-        for key, item in zip(maker.keys, maker.items, strict=False):
-            name = known.makers.get(key) if key is not None else None
-            if isinstance(name, ir.Const) and isinstance(name.value, str):
-                yield name.value, item
 
 
 def first_part(known: Definitions, call: ir.Call) -> Iterator[tuple[ir.Ref, ir.Event]]:

@@ -22,7 +22,7 @@ from gradlint.torch_model import (
     roles,
     scalar_cuts,
 )
-from gradlint.torch_model.attributes import tensor_methods, tensor_queries
+from gradlint.torch_model.attributes import makes_tensor, tensor_methods, tensor_queries
 from gradlint.torch_model.frameworks import ARGUMENTS
 
 if TYPE_CHECKING:
@@ -233,6 +233,8 @@ def written(walk: Walk, body: Body, event: ir.Call, method: ir.Attr) -> None:
     known = walk.tracer.definitions(body)
     target = known.makers.get(method.obj)
     while isinstance(target, ir.Call) and isinstance(inner := known.makers.get(target.func), ir.Attr):
+        if makes_tensor(inner.name):
+            break  # what is written into `x.pow(2)` does not get into `x`
         method, target = inner, known.makers.get(inner.obj)
     past = isinstance(target, ir.Attr) and target.name in ("data", "grad")
     if not past and not grad_mode.never_records(walk.tracer.modes(body, event)):

@@ -18,6 +18,7 @@ from gradlint.project.modes.decorations import known_run
 from gradlint.project.modes.in_force import InForce
 from gradlint.project.values import event_uses
 from gradlint.project.values.definitions import Definitions
+from gradlint.torch_model.attributes import makes_tensor
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -259,7 +260,8 @@ class Walk:
         elif isinstance(maker, ir.Item):
             self.hold(body, maker.obj, event, label)
         elif isinstance(maker, ir.Call) and isinstance(inner := known.makers.get(maker.func), ir.Attr):
-            self.hold(body, inner.obj, event, label)
+            if not makes_tensor(inner.name):
+                self.hold(body, inner.obj, event, label)
         elif isinstance(maker, (ir.Build, ir.Copy)):
             self.to(body, ref)
         else:

@@ -158,6 +158,7 @@ _MAKES_ITEM = re.compile(r"def (?:__getitems?__|\w*collate\w*)\(")
 _CALLS_MODEL = re.compile(r"\b\w*(?:model|net|enc|encoder|extractor|backbone|vae|clip|embedder|bert)\(")
 _NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
 _CONSTRUCTOR = re.compile(r"\n[ \t]+def __init__\(")
+_OWN_PARAMETER = re.compile(r"self\.(\w+)\s*=\s*(?:torch\.)?(?:nn\.)?Parameter\(")
 _RUNS_MODEL = re.compile(
     r"\.(?:posterior|encode_(?:image|text|audio|video)s?|get_\w*features)\("
     r"|=\s*(?:\w+\.)*(?:\w+_)?(?:model|net|network|encoder|decoder|backbone|extractor|generator|teacher|student|bert|vae)\("
@@ -215,6 +216,7 @@ def _places(text: str) -> Iterator[int]:
     yield from _edits(text)
     yield from _made_in_forward(text)
     yield from _run_by_constructor(text)
+    yield from _computed_once(text)
     yield from _past_apply(text)
     if "torch.func" in text or "functorch" in text or "autograd.functional" in text:
         yield from (match.start() for match in _TRANSFORM.finditer(text))
@@ -299,6 +301,25 @@ def _run_by_constructor(text: str) -> Iterator[int]:
     for head in _CONSTRUCTOR.finditer(text):
         following = _NEXT_FUNCTION.search(text, head.end())
         for match in _RUNS_MODEL.finditer(text, head.end(), following.start() if following else len(text)):
+            yield match.start()
+
+
+def _computed_once(text: str) -> Iterator[int]:
+    """Where constructors compute something from their parameters, and where else the text mentions that."""
+    names = "|".join(sorted({match.group(1) for match in _OWN_PARAMETER.finditer(text)}))
+    if not names:
+        return
+    made = re.compile(
+        rf"self\.(?!(?:{names})\b)(\w+)[ \t]*=[ \t]*(?!nn\.)"
+        rf"[^\n#]*self\.(?:{names})\b(?!\.(?:data|shape|size|numel|device|dtype|detach))"
+    )
+    found: set[str] = set()
+    for head in _CONSTRUCTOR.finditer(text):
+        following = _NEXT_FUNCTION.search(text, head.end())
+        for match in made.finditer(text, head.end(), following.start() if following else len(text)):
+            found.add(match.group(1))
+    for name in sorted(found):
+        for match in re.finditer(rf"self\.{name}\b", text):
             yield match.start()
 
 

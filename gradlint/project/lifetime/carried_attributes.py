@@ -101,13 +101,13 @@ class CarriedAttributes:
         if not self._is_asked_for(event) or self.tracer.trace(("attr", self._owner(event), event.name)).of(OFF):
             return None
         layer = next((call for call in behind if isinstance(call, ir.Call) and self._is_layer(call)), None)
-        return layer or self._weight(event)
+        return layer or self.weight_behind(event.src)
 
-    def _weight(self, event: ir.SetAttr) -> ir.Event | None:
-        """The weight of the module that what is stored is surely computed from, by operations that save tensors."""
-        if not self.lineage.is_tracked(event.src):
+    def weight_behind(self, ref: ir.Ref) -> ir.Event | None:
+        """The weight of the module that something is surely computed from, by operations that save tensors."""
+        if not self.lineage.is_tracked(ref):
             return None
-        behind = self.lineage.of(event.src)
+        behind = self.lineage.of(ref)
         read = next((one for one in behind if isinstance(one, ir.Attr) and self._is_weight(one)), None)
         return read if any(self.lineage.saves(one) for one in behind) else None
 

@@ -12,6 +12,7 @@ from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.carried import Carried
 from gradlint.project.lifetime.carried_attributes import carried_attributes
+from gradlint.project.lifetime.computed_once import computed_once
 from gradlint.project.protocol.protocol import Op, Protocol, is_plain
 from gradlint.project.values.lineage import Lineage
 
@@ -205,4 +206,5 @@ def walked_twice(program: Program, path: str, evaluation: Evaluation, protocol: 
     if purpose.is_test(protocol.run.body, path):
         return []
     passes = Rewalked(program, evaluation, protocol).passes() if protocol.backwards else ()
-    return [*passes, *carried_attributes(program, path, evaluation, protocol.run)]
+    run = protocol.run
+    return [*passes, *carried_attributes(program, path, evaluation, run), *computed_once(program, evaluation, run)]

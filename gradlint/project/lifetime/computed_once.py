@@ -37,16 +37,19 @@ class ComputedOnce(CarriedAttributes):
 
     def _stored(self, cls: Body) -> Iterator[tuple[ir.SetAttr | ir.Call, str, ir.Ref]]:
         """The attributes and buffers that the constructor gives a value, with gradients on."""
-        for event in (*self.known.events(ir.SetAttr), *self.known.events(ir.Call)):
-            if grad_mode.never_records(self.tracer.modes(self.body, event)):
+        for store in self.known.events(ir.SetAttr):
+            if owner_of(self.tracer, self.body, store.obj) is cls and self._records(store):
+                yield store, store.name, store.src
+        for call in self.known.events(ir.Call):
+            place = named_attribute(self.known, call, "register_buffer")
+            name = self.known.makers.get(place[1]) if place is not None and len(call.args) > 1 else None
+            if place is None or not isinstance(name, ir.Const) or not self._records(call):
                 continue
-            if isinstance(event, ir.SetAttr):
-                if owner_of(self.tracer, self.body, event.obj) is cls:
-                    yield event, event.name, event.src
-            elif (place := named_attribute(self.known, event, "register_buffer")) is not None and len(event.args) > 1:
-                name = self.known.makers.get(place[1])
-                if isinstance(name, ir.Const) and owner_of(self.tracer, self.body, place[0]) is cls:
-                    yield event, str(name.value), event.args[1]
+            if owner_of(self.tracer, self.body, place[0]) is cls:
+                yield call, str(name.value), call.args[1]
+
+    def _records(self, event: ir.Event) -> bool:
+        return not grad_mode.never_records(self.tracer.modes(self.body, event))
 
     def _is_used(self, cls: Body, name: str) -> bool:
         """Whether `forward` uses the attribute on the graph, and nobody takes it off."""

@@ -36,6 +36,7 @@ KINDS = {
     "register_forward_hook": Kind(output=2),
 }
 """The hooks, by the method that registers them."""
+PARTIAL = frozenset({"functools.partial"})
 NO_EDITS = frozenset("requires_grad_ retain_grad_ share_memory_".split())
 STORES = frozenset("append appendleft add insert".split())
 
@@ -49,21 +50,33 @@ class Hooks(Reading):
         for call in self.events(ir.Call):
             method = self.method(call)
             kind = KINDS.get(method.name) if method is not None else None
-            for atom in self.value(call.args[0]) if kind is not None and call.args else ():
-                if isinstance(atom, Fn) and kind is not None and self.program.stubs.data(atom.body) is None:
-                    hook = Hook(self.tracer, atom, kind, call.span)
+            for atom, bound in self._hooks(call.args[0]) if kind is not None and call.args else ():
+                if kind is not None and self.program.stubs.data(atom.body) is None:
+                    hook = Hook(self.tracer, atom, kind, call.span, bound)
                     found.update((one.span, one) for one in hook.misuses() if one.span not in found)
         yield from sorted(found.values(), key=lambda one: one.span)
+
+    def _hooks(self, ref: ir.Ref) -> Iterator[tuple[Fn, ir.Call | None]]:
+        """The functions that something may be, each with the call of `partial` that binds its first parameters."""
+        bound = self.maker(ref)
+        if isinstance(bound, ir.Load) and (only := self.known.only(bound)) is not None:
+            bound = self.maker(only.src)
+        if isinstance(bound, ir.Call) and self.is_api(bound.func, PARTIAL) and bound.args and not bound.starred:
+            yield from ((atom, bound) for atom in self.value(bound.args[0]) if isinstance(atom, Fn))
+        else:
+            yield from ((atom, None) for atom in self.value(ref) if isinstance(atom, Fn))
 
 
 class Hook:
     """One hook, and the way it is called."""
 
-    def __init__(self, tracer: Tracer, fn: Fn, kind: Kind, registered: ir.Span) -> None:
+    def __init__(self, tracer: Tracer, fn: Fn, kind: Kind, registered: ir.Span, bound: ir.Call | None) -> None:
         self.tracer, self.body, self.kind = tracer, fn.body, kind
         self.known: Definitions = tracer.definitions(fn.body)
         given = [one.name for one in fn.body.parameters if one.kind == "positional"]
-        self.given = given[1:] if fn.receiver is not None else given
+        given = given[1:] if fn.receiver is not None else given
+        before, named = (len(bound.args) - 1, {name for name, _ in bound.keywords}) if bound is not None else (0, set())
+        self.given = [name for name in given[before:] if name not in named]
         self.because = ((registered, "registered here"),)
 
     def misuses(self) -> Iterator[HookMisuse]:

@@ -6,8 +6,9 @@ The state that a recurrent network returns hangs on the graph of the step that c
 joins both graphs, so that the next backward walks into the one that was freed: `Trying to backward through the graph a
 second time`. The same holds for a sum of losses, a list or a queue of features from which every iteration goes
 backward, and for what a module keeps in an attribute from one call to the next: also for what it computes from its
-weights once. With `retain_graph=True` nothing is freed, and every step walks through all steps before it: memory and
-time grow without end, and after the first optimizer step the saved weights are no longer what they were.
+weights once, in the constructor or in the first call. With `retain_graph=True` nothing is freed, and every step walks
+through all steps before it: memory and time grow without end, and after the first optimizer step the saved weights are
+no longer what they were.
 
 ## Examples
 

@@ -65,7 +65,8 @@ class Centred(nn.Module):
 State is told by `register_buffer`, by its name (`center`, `bank`, `average` ...), by what is computed (a maximum or a
 minimum of the old value and a new one, outside of modules also a decayed average), or by being read only to take
 numbers out of it; any other attribute may be a loss that is added up on purpose. What is mixed in must be on the graph
-for certain: the input of a layer may be, unless a module of the same file hands it what another layer made.
+for certain: the input of a layer may be, unless a module of the same file hands it what another layer made, or the
+layer hands a gradient straight through to it: `x + (q - x).detach()`.
 
 ```python
 import torch

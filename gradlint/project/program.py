@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import State
-from gradlint.domains.tensor import UNPLACED, Place
+from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
     INSTANCE,
@@ -38,6 +38,7 @@ from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
 from gradlint.project import classes, contracts, summaries
+from gradlint.project.edits import kept_by_code
 from gradlint.project.expected import Expected
 from gradlint.project.forwards import layer_lists, parameterless
 from gradlint.project.kinds import Kinds
@@ -53,6 +54,7 @@ from gradlint.transfer.interpreter import Interpreter
 from gradlint.transfer.recorder import CalledBack, Handed, OutsideCall
 
 if TYPE_CHECKING:
+    from gradlint.project.edits.kept_by_code import Kept
     from gradlint.torch_model.contracts import Contracts
     from gradlint.torch_model.frameworks import Call
     from gradlint.transfer.calls import Site
@@ -156,7 +158,11 @@ class Program(Scopes, Kinds):
         self.fixed_parameters: set[Any] = set()
         self.integers: set[Atom] = set()
         """Tensors of integers or bools."""
-        self.keeping: dict[Cls, bool] = {}
+        self.kept: dict[tuple[Body, frozenset[str]], Kept] = {}
+        """What functions keep for backward, by those of their arguments that are on the graph."""
+        self.asking = 0
+        """How many such questions are under way."""
+        self.editing: dict[Body, bool] = {}
         self.sequences: dict[Atom, list[Value]] = {}
         self.owners: dict[Atom, Value] = {}
         self.made_from: dict[Atom, frozenset[Atom]] = {}
@@ -185,6 +191,7 @@ class Program(Scopes, Kinds):
         self.resumptions.clear()
         self.recursive.clear()
         self.assumed.clear()
+        self.kept.clear()
         return True
 
     def run(self, body: Body, entry: int) -> Run | None:
@@ -669,23 +676,22 @@ class Program(Scopes, Kinds):
         if module is None:
             return True
         if isinstance(module, Obj) and module.cls is not None:
-            return self.class_keeps(module.cls)
+            return kept_by_code.keeps_input(self, module.cls)
         if isinstance(module, Obj) and isinstance(module.owner, Obj) and module.owner in self.made_from:
             return layer_lists.keep(self, module.owner)
         return isinstance(module, Sym) and WHOLE_MODEL.search(module.path) is not None
 
-    def class_keeps(self, cls: Cls) -> bool:
-        """Whether the ``forward`` of a class of the file keeps its first argument, given that it is on the graph."""
-        if cls in self.keeping:
-            return self.keeping[cls]
-        self.keeping[cls] = False
-        forward = classes.own_function(self, cls, "forward")
-        if forward is not None and len(forward.body.parameters) > 1 and not self.stubs.is_stub(forward.body):
-            argument = self.world.sym(forward.body, forward.body.parameters[1].name)
-            run = self._solve(forward.body, grad_mode.INHERITED, {argument: tensor.GRAPH})
-            saved = run.places.get(argument, UNPLACED).saved if run is not None else frozenset()
-            self.keeping[cls] = any(self.keeps(one.keeper) for one in saved)
-        return self.keeping[cls]
+    def solved_with(self, body: Body, places: dict[Atom, int]) -> Run | None:
+        """``body`` solved with parameters that stand on the graph as told; None if it is too large or too deep."""
+        if self.depth > DEEPEST or body.graph.too_large:
+            return None
+        self.depth += 1
+        self.asking += 1
+        try:
+            return self._solve(body, grad_mode.INHERITED, places)
+        finally:
+            self.depth -= 1
+            self.asking -= 1
 
     # -- what is computed from what ------------------------------------------------------------------------
 

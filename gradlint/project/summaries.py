@@ -30,7 +30,7 @@ from gradlint.domains.values import (
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.project.values import demands
-from gradlint.transfer import calls, contexts, gradients, inference, switching
+from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
 from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
@@ -159,7 +159,12 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     leave(ip, fn, exits)
     for run in runs[:1]:
         replay(ip, program, site, fn, run, arguments)
-    return returned(ip, program, site, fn, runs, arguments) if runs else calls.unknown(ip, site)
+    if not runs:
+        return calls.unknown(ip, site)
+    made = returned(ip, program, site, fn, runs, arguments)
+    if modes & grad_mode.RECORDS:
+        saving.save_for_function(ip, site, fn, arguments, made)
+    return made
 
 
 def call_unknown(ip: Interpreter, site: calls.Site, fn: Fn) -> Value:

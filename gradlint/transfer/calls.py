@@ -181,6 +181,8 @@ def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
     made = unknown(ip, site)
     if isinstance(atom, Sym) and ip.program.is_free_of_parameters(atom):
         stays_off(ip, site, made)
+    if isinstance(atom, Sym):
+        saving.save_for_custom_function(ip, site, atom, made)
     return made
 
 

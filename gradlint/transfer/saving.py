@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import CONTAINER, RESULT, TENSOR, Atom, Obj, Tuple, Value
+from gradlint.domains.values import CONTAINER, RESULT, TENSOR, Atom, Cls, Fn, Obj, Sym, Tuple, Value
+from gradlint.project.edits import kept_by_code
 from gradlint.torch_model import PARAMETERS, operator, saved, several_results
 from gradlint.transfer import calls
 
@@ -154,6 +155,7 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     if not ip.state.modes & grad_mode.RECORDS:
         return
     if not isinstance(module, Obj) or module.cls is not None or module.type in OPAQUE:
+        save_result_of_class(ip, site, module, result)
         save_for_opaque(ip, site, module, result)
         return
     if not site.args:
@@ -183,6 +185,59 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
         return
     save_input(ip, site.event, name, given, result, module)
     ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
+
+
+def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
+    """Note whether the code of a module's ``forward`` keeps the tensor that it returns."""
+    if not isinstance(module, Obj) or module.cls is None or site.given is not None:
+        return
+    if not kept_by_code.matters(ip.program, ip.body):
+        return
+    kept = kept_by_code.by_module(ip.program, module.cls, frozenset(tracked(ip, site.args)))
+    name = (module.label or ip.labels[site.func]).replace("[...]", "")
+    for part in sorted({one.part for one in kept}, key=str):
+        ip.save(result, name, "output", site.event.span, result, part=part)
+
+
+def save_for_function(ip: Interpreter, site: calls.Site, fn: Fn, arguments: dict[str, Value], result: Value) -> None:
+    """Note what a function of the file keeps of its arguments, and of what it returns."""
+    if site.given is not None or not kept_by_code.matters(ip.program, ip.body):
+        return
+    on_graph = frozenset(name for name, value in arguments.items() if tracked(ip, [value]))
+    kept = kept_by_code.by_function(ip.program, fn.body, on_graph)
+    for name in sorted(kept.inputs):
+        save_input(ip, site.event, fn.body.name, arguments[name], result)
+    for atom in made_here(ip, site, result):
+        for part in sorted({one.part for one in kept.outputs.get(kept_by_code.kind_of(atom), ())}, key=str):
+            value = frozenset((atom,))
+            ip.save(value, fn.body.name, "output", site.event.span, value, part=part)
+
+
+def made_here(ip: Interpreter, site: calls.Site, value: Value, depth: int = 0) -> set[Obj]:
+    """The tensors that a call has made, in what it returns and in tuples and containers of it."""
+    found: set[Obj] = set()
+    for atom in value if depth < 4 else ():
+        if isinstance(atom, Tuple):
+            found = found.union(*(made_here(ip, site, item, depth + 1) for item in atom.items))
+        elif isinstance(atom, Obj) and atom.event is site.event:
+            held = ip.state.contents.get(atom)
+            found |= made_here(ip, site, held, depth + 1) if held else {atom}
+    return found
+
+
+def save_for_custom_function(ip: Interpreter, site: calls.Site, atom: Sym, result: Value) -> None:
+    """Note what ``apply`` of a custom autograd function keeps: what its ``forward`` gives to ``save_for_backward``."""
+    cls = atom.parent
+    if not isinstance(cls, Cls) or not atom.path.endswith(".apply") or not ip.state.modes & grad_mode.RECORDS:
+        return
+    if not tracked(ip, site.args) or site.starred or not kept_by_code.matters(ip.program, ip.body):
+        return
+    inputs, output = kept_by_code.by_custom_function(ip.program, cls)
+    for index in sorted(inputs):
+        if index < len(site.args):
+            save_input(ip, site.event, cls.label, site.args[index], result)
+    if output:
+        ip.save(result, cls.label, "output", site.event.span, result)
 
 
 def edit_by_module(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> Value:

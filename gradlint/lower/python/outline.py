@@ -39,6 +39,7 @@ _REMEMBERS = re.compile(
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")
 _CALL = re.compile(r"(\w+)\((?:[^()]|\([^()]*\))*\Z")
 _UNTRACKED = re.compile(r"\n[ \t]*@[\w.]*(?:no_grad|inference_mode)\b")
+_EDIT = re.compile(r"[\w\])][ \t]*(?:[-+*/@]|\*\*)=(?![ \t]*\d+\n)|\w_\(|\][ \t]*=(?!=)")
 _BUFFER = re.compile(r"register_buffer\(\s*[\"'](\w+)[\"']")
 _LEFT_OUT = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Assign)
 _DEEPEST = 2
@@ -147,6 +148,8 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
         need(part, 0)
     for part in (*_inferring(text, parts), *_losing(text, parts), *_feeding(text, parts, places)):
         need(part, 0)
+    for part in _giving(text, parts, places):
+        need(part, 0)
     for part in parts if asked else ():
         if (f"{part.owner.name}.{part.name}" if part.owner is not None else part.name) in asked:
             need(part, 0)
@@ -238,6 +241,20 @@ def _feeding(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
             continue
         if update.search(text, part.start, part.end):
             yield from _callers(text, parts, part, part.owner)
+
+
+def _giving(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
+    """The ``forward`` of the classes that stand in a function which edits something in place, or in the constructor
+    beside it: what its instances return may be edited there.
+    """
+    forwards = {part.owner.name: part for part in parts if part.owner is not None and part.name == "forward"}
+    for part in parts if forwards else ():
+        if part.is_class or not places.within(part.start, part.end) or not _EDIT.search(text, part.start, part.end):
+            continue
+        beside = [method for method in part.owner.methods if method.name == "__init__"] if part.owner else []
+        for one in (part, *beside):
+            names = set(_NAME.findall(text, one.start, one.end))
+            yield from (forwards[name] for name in names & forwards.keys())
 
 
 def _callers(text: str, parts: list[_Part], part: _Part, owner: _Part) -> Iterator[_Part]:

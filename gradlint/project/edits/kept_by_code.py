@@ -1,0 +1,187 @@
+"""What functions, modules and custom autograd functions of the file keep for their backward: of what they are given,
+and of what they return.
+
+A function is solved once more for each set of arguments that are on the graph. What an operation inside it keeps
+counts only if what it computes reaches what is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec import Struct
+
+from gradlint.domains import tensor
+from gradlint.domains.tensor import UNPLACED, Saved
+from gradlint.domains.values import RESULT, TENSOR, Atom, Cls, Obj, Tuple, Value
+from gradlint.ir import events as ir
+from gradlint.project import classes
+from gradlint.project.values import demands
+from gradlint.torch_model import in_place_methods
+
+if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
+    from gradlint.project.program import Program
+    from gradlint.project.summaries import Returned, Run
+
+Kind: TypeAlias = tuple[str, Atom | None, Atom | None, str]
+"""What the objects of a function become in its caller one object by."""
+
+
+class Kept(Struct, frozen=True):
+    """The parameters that are kept on every way out, and by kind the returned objects, with what keeps these."""
+
+    inputs: frozenset[str] = frozenset()
+    outputs: dict[Kind, frozenset[Saved]] = {}
+    whole: bool = False
+    """Whether one tensor is returned, rather than a tuple or a container, and is kept whichever it is."""
+
+
+NOTHING = Kept()
+
+
+def kind_of(atom: Obj) -> Kind:
+    """The objects of one kind that a call returns are one object to the caller."""
+    return atom.type, atom.cls, atom.owner, atom.name
+
+
+def by_function(program: Program, body: Body, tracked: frozenset[str]) -> Kept:
+    """What a function keeps whose arguments ``tracked`` are on the graph; nothing while that is being found out."""
+    if program.stubs.is_stub(body) or body.is_generator or body.is_async:
+        return NOTHING
+    key = (body, tracked)
+    if key not in program.kept:
+        program.kept[key] = NOTHING
+        program.kept[key] = solved(program, body, tracked)
+    return program.kept[key]
+
+
+def solved(program: Program, body: Body, tracked: frozenset[str]) -> Kept:
+    """The same, found out."""
+    given = {one.name: program.world.sym(body, one.name) for one in body.parameters if one.name in tracked}
+    run = program.solved_with(body, dict.fromkeys(given.values(), tensor.GRAPH))
+    ways = [one for group in run.returned.values() for one in group] if run is not None else []
+    if run is None or not ways:
+        return NOTHING
+    inputs = frozenset(given)
+    outputs: dict[Kind, frozenset[Saved]] = {}
+    spared: set[Kind] = set()
+    for way in ways:
+        leaves = list(tensors(way, way.value))
+        reached = demands.ancestors(run, frozenset(leaves))
+        inputs &= {name for name, atom in given.items() if keepers(program, run, atom, reached)}
+        for leaf in leaves:
+            kept = kept_output(program, run, way, leaf, reached)
+            outputs[kind_of(leaf)] = outputs.get(kind_of(leaf), frozenset()) | kept
+            if not kept:
+                spared.add(kind_of(leaf))
+    returned = [atom for way in ways for atom in way.value]
+    whole = not spared and all(isinstance(atom, Obj) and atom.type in (TENSOR, RESULT) for atom in returned)
+    return Kept(inputs, {kind: kept for kind, kept in outputs.items() if kind not in spared}, whole)
+
+
+def tensors(way: Returned, value: Value, depth: int = 0) -> Iterator[Obj]:
+    """The tensors in what is returned, and in tuples and containers of it."""
+    for atom in value if depth < 4 else ():
+        if isinstance(atom, Tuple):
+            for item in atom.items:
+                yield from tensors(way, item, depth + 1)
+        elif isinstance(atom, Obj) and atom.type in (TENSOR, RESULT):
+            yield atom
+        elif atom in way.contents:
+            yield from tensors(way, way.contents[atom], depth + 1)
+
+
+def keepers(program: Program, run: Run, root: Atom, reached: set[Atom]) -> frozenset[Saved]:
+    """The operations that keep the memory of ``root`` and whose results are among ``reached``."""
+    saved = run.places.get(root, UNPLACED).saved
+    return frozenset(one for one in saved if one.result in reached and program.keeps(one.keeper))
+
+
+def kept_output(program: Program, run: Run, way: Returned, leaf: Obj, reached: set[Atom]) -> frozenset[Saved]:
+    """What keeps the memory of a returned tensor; nothing if it may be off the graph, or memory that is not kept."""
+    place = way.places.get(leaf, UNPLACED)
+    if place.graph & tensor.NO_GRAPH:
+        return frozenset()
+    if not place.roots:
+        return frozenset(one for one in place.saved if one.result in reached and program.keeps(one.keeper))
+    kept = [keepers(program, run, root, reached) for root in place.roots]
+    return frozenset().union(*kept) if all(kept) else frozenset()
+
+
+def by_module(program: Program, cls: Cls, tracked: frozenset[int]) -> frozenset[Saved]:
+    """What keeps the one tensor that a ``forward`` returns; ``tracked`` are the positions of inputs on the graph."""
+    forward = classes.own_function(program, cls, "forward")
+    if forward is None or forward.wrappers:
+        return frozenset()
+    names = [one.name for one in forward.body.parameters[1:] if one.kind == "positional"]
+    kept = by_function(program, forward.body, frozenset(name for at, name in enumerate(names) if at in tracked))
+    return frozenset().union(*kept.outputs.values()) if kept.whole else frozenset()
+
+
+def keeps_input(program: Program, cls: Cls) -> bool:
+    """Whether the ``forward`` of a class of the file keeps its first argument, given that it is on the graph."""
+    forward = classes.own_function(program, cls, "forward")
+    if forward is None or len(forward.body.parameters) < 2:
+        return False
+    name = forward.body.parameters[1].name
+    return name in by_function(program, forward.body, frozenset((name,))).inputs
+
+
+# -- custom functions --------------------------------------------------------------------------------------
+
+
+def by_custom_function(program: Program, cls: Cls) -> tuple[frozenset[int], bool]:
+    """The positions of the inputs that ``cls.apply`` keeps, and whether it keeps the one tensor that it returns."""
+    forward = classes.own_function(program, cls, "forward")
+    if forward is None or program.stubs.is_stub(forward.body) or classes.method(program, cls, "setup_context"):
+        return frozenset(), False
+    body = forward.body
+    names = [one.name for one in body.parameters]
+    run = program.solved_with(body, {})
+    kept = [ref for call in saving_calls(body) for at, ref in enumerate(call.args) if at not in call.starred]
+    if run is None or not kept or not reads_saved(program, cls):
+        return frozenset(), False
+    made = {event.dst: event for block in body.graph.blocks for event in block.events if isinstance(event, ir.Load)}
+    bound = {event.name for block in body.graph.blocks for event in block.events if isinstance(event, ir.Store)}
+    inputs = {names.index(made[ref].name) - 1 for ref in kept if ref in made and made[ref].name in names}
+    inputs -= {names.index(name) - 1 for name in bound if name in names} | {-1}
+    held = {atom for ref in kept for atom in run.temps[ref] if isinstance(atom, Obj)}
+    ways = [one.value for group in run.returned.values() for one in group]
+    return frozenset(inputs), bool(ways) and all(value and value <= held for value in ways)
+
+
+def saving_calls(body: Body) -> list[ir.Call]:
+    """The calls of ``ctx.save_for_backward``."""
+    events = [event for block in body.graph.blocks for event in block.events]
+    methods = {event.dst for event in events if isinstance(event, ir.Attr) and event.name == "save_for_backward"}
+    return [event for event in events if isinstance(event, ir.Call) and event.func in methods]
+
+
+def reads_saved(program: Program, cls: Cls) -> bool:
+    """Whether ``backward`` takes the saved tensors, which is where torch finds that one was edited."""
+    backward = classes.own_function(program, cls, "backward")
+    events = [event for block in backward.body.graph.blocks for event in block.events] if backward is not None else []
+    return any(isinstance(event, ir.Attr) and event.name in ("saved_tensors", "saved_variables") for event in events)
+
+
+# -- where it matters --------------------------------------------------------------------------------------
+
+
+def matters(program: Program, body: Body) -> bool:
+    """Whether it matters what the callees of ``body`` keep: it edits in place, or is asked what it keeps itself."""
+    if body not in program.editing:
+        program.editing[body] = edits(body)
+    return program.editing[body] or program.asking > 0
+
+
+def edits(body: Body) -> bool:
+    """Whether anything may be edited in place in a body."""
+    for block in body.graph.blocks:
+        for event in block.events:
+            if isinstance(event, (ir.Augment, ir.SetItem)):
+                return True
+            if isinstance(event, ir.Attr) and event.name in in_place_methods():
+                return True
+    return False

@@ -33,6 +33,19 @@ def clear():
     w.grad = 0  # error
 ```
 
+Gradients that come from elsewhere are added to what `zero_grad` has set to `None`; before torch 2.0 it left zeros:
+
+```python
+import torch
+
+
+def apply(model, optimizer, gradients: list[torch.Tensor]):
+    optimizer.zero_grad()
+    for p, g in zip(model.parameters(), gradients):
+        p.grad += g  # error
+    optimizer.step()
+```
+
 ## Use instead
 
 ```python
@@ -49,10 +62,20 @@ def descend(lr):
     return w
 ```
 
+```python
+import torch
+
+
+def apply(model, optimizer, gradients: list[torch.Tensor]):
+    for p, g in zip(model.parameters(), gradients):
+        p.grad = g.clone()
+    optimizer.step()
+```
+
 ## Known limits
 
 Reported only for leaves and layers that the function itself makes, and only where the first use surely comes before
-any backward. Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
+any backward; and behind `zero_grad`, where all parameters of a model are gone through in the same function or class. Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
 silent:
 
 ```python
@@ -96,6 +119,8 @@ if TYPE_CHECKING:
     from gradlint.facts.leaves import MissingGradient
     from gradlint.fix import Source
 
+CLEARED = "`{written}`: `{name}.grad` is None here, for `zero_grad` has set it to None and no backward has filled it"
+
 
 class GradMayBeNone(Rule):
     """A gradient that is not there."""
@@ -113,6 +138,7 @@ class GradMayBeNone(Rule):
         for fact in facts.missing_gradients:
             number = fact.form == "number"
             message = "`{written}` raises: a gradient is a tensor or None" if number else None
+            message = CLEARED if fact.form == "cleared" else message
             help_ = "set it to None" if number else None
             yield self.finding(
                 fact.span, fact.because, fact=fact, message=message, help=help_, written=fact.written, name=fact.name

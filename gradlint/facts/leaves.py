@@ -89,7 +89,10 @@ class Rebound(Struct, frozen=True):
 
 
 class MissingGradient(Struct, frozen=True):
-    """A gradient is used that nothing has filled (``none``), or set to what is no tensor (``number``)."""
+    """A gradient is used that nothing has filled (``none``), or set to what is no tensor (``number``).
+
+    ``cleared``: ``zero_grad`` has set it to None, and nothing has filled it since.
+    """
 
     span: Span
     form: str

@@ -52,6 +52,7 @@ from gradlint.project.functions.function_calls import function_calls, inner_back
 from gradlint.project.functions.handmade import handmade
 from gradlint.project.leaves import freezes
 from gradlint.project.leaves.arrays import arrays
+from gradlint.project.leaves.cleared_gradients import ClearedGradients
 from gradlint.project.leaves.constants import Constants
 from gradlint.project.leaves.cuts import lost as lost_graphs
 from gradlint.project.leaves.data_copies import Copies
@@ -393,7 +394,10 @@ def facts_of(
         nan_gradients=list(NanGradients(program, evaluation.tracer, run).found()),
         exhausted=list(leaves.exhausted()),
         rebound=[*leaves.rebound(), *Replaced(program, evaluation.tracer, run).found()],
-        missing_gradients=list(leaves.missing_gradients()),
+        missing_gradients=[
+            *leaves.missing_gradients(),
+            *ClearedGradients(program, evaluation.tracer, run).found(),
+        ],
         needless_flags=[*leaves.needless(), *States(program, evaluation.tracer, run).found()],
         index_flags=list(IndexFlags(program, evaluation.tracer, run).found()),
         untied=list(Tying(program, evaluation.tracer, run).untied()),

@@ -39,7 +39,7 @@ _WORDS = [
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
     # An iterator over parameters, and references to them, under a name.
     re.compile(r"=\s*[\w.]+\.(?:(?:named_)?parameters|state_dict)\(\)[ \t]*(?=[#\n])"),
-    re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9])"),
+    re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9]|[ \t]*[-+*/]=)"),
     # Two parameters that share their memory, or are made equal.
     re.compile(r"\.weight\.data[ \t]*=[ \t]*[\w.]+\.weight\b"),
     re.compile(r"\.weight\.data\.copy_\([\w.]+\.weight\b"),

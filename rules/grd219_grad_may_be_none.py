@@ -75,7 +75,8 @@ def apply(model, optimizer, gradients: list[torch.Tensor]):
 ## Known limits
 
 Reported only for leaves and layers that the function itself makes, and only where the first use surely comes before
-any backward; and behind `zero_grad`, where all parameters of a model are gone through in the same function or class. Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
+any backward; and behind `zero_grad`, where all parameters of a model are gone through in the same function or class.
+Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
 silent:
 
 ```python

@@ -1,11 +1,12 @@
-"""`detach_()` is called on a view, or on a tensor that a backward still needs.
+"""`detach_()` is called on a view, on a tensor that a backward still needs, or on a caller's tensor.
 
 ## Why this is wrong
 
 `detach_()` takes a tensor off the graph where it stands. A view cannot leave the graph of what it is a view of:
 `RuntimeError: Can't detach views in-place. Use detach() instead`. And where an operation has saved the tensor as its
 input, the graph that is still to be walked loses its way: `RuntimeError: Trying to use a saved tensor that has been
-detached in-place, i.e. with .detach_()`, raised by a backward that may be far away.
+detached in-place, i.e. with .detach_()`, raised by a backward that may be far away. Whoever else goes on with the
+tensor gets no gradient through it, and no error.
 
 ## Examples
 
@@ -35,6 +36,20 @@ def unrolled(encoder, h):
     return h
 ```
 
+What a caller has handed in is the caller's tensor, and leaves the caller's graph:
+
+```python
+import torch
+
+
+class Memory:
+    def __init__(self):
+        self.kept = []
+
+    def add(self, rows: list[torch.Tensor]):
+        self.kept.append([row.detach_() for row in rows])  # error
+```
+
 ## Use instead
 
 `detach()` returns another tensor and leaves this one as it is; `detach_()` is right behind the backward.
@@ -60,8 +75,9 @@ def unrolled(encoder, h):
 
 ## Known limits
 
-That it is a view must be in sight in the same function, and so must the backward. Items of what a module returns may
-be tensors of a tuple, which are no views:
+Of an argument only calls whose value is used are reported: others may be there to detach it. That it is a view must
+be in sight in the same function, and so must the backward. Items of what a module returns may be tensors of a tuple,
+which are no views:
 
 ```python
 import torch
@@ -101,9 +117,12 @@ if TYPE_CHECKING:
     from gradlint.facts.edits import DetachInPlace
     from gradlint.fix import Source
 
+SAVED = "`detach_` takes `{target}` off the graph, but `{saver}` saved it for backward"
+LENT = "`detach_` takes `{target}` off the graph of the caller, who has handed it in as `{parameter}`"
+
 
 class DetachInplaceMisused(Rule):
-    """`detach_()` of a view, or of what a recorded operation has saved."""
+    """`detach_()` of a view, of what a recorded operation has saved, or of a caller's tensor."""
 
     code = "GRD314"
     name = "detach-inplace-misused"
@@ -116,16 +135,21 @@ class DetachInplaceMisused(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report calls of `detach_` that torch refuses, there or in backward."""
         for detach in facts.detaches:
-            target = detach.target.name or "the tensor"
+            target, saved = detach.target.name or "the tensor", detach.saved
+            here = (detach.span, "detached here")
             if detach.view is not None:
-                because = ((detach.view, "the view is made here"), (detach.span, "detached here"))
+                because = ((detach.view, "the view is made here"), here)
                 yield self.finding(detach.span, because, fact=detach, target=target)
+            elif detach.lent:
+                given = detach.lent
+                yield self.finding(detach.span, (here,), fact=detach, message=LENT, target=target, parameter=given)
             else:
-                saved = detach.saved[-1]
-                because = ((saved.span, f"`{saved.op}` saves its {saved.role} here"), (detach.span, "detached here"))
-                message = "`detach_` takes `{target}` off the graph, but `{saver}` saved it for backward"
-                yield self.finding(detach.span, because, fact=detach, message=message, target=target, saver=saved.op)
+                because = ((saved[-1].span, f"`{saved[-1].op}` saves its {saved[-1].role} here"), here)
+                saver = saved[-1].op
+                yield self.finding(detach.span, because, fact=detach, message=SAVED, target=target, saver=saver)
 
     def fix(self, fact: DetachInPlace, source: Source) -> Fix:
         """Use what `detach` returns."""
+        if fact.lent:
+            return Fix(Safety.UNSAFE, "leave the caller's tensor as it is", inplace.detached_copy(source, fact.span))
         return Fix(Safety.UNSAFE, "use what `detach` returns", inplace.detached(source, fact.span))

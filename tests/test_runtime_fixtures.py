@@ -54,6 +54,11 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         MAYBE,
         "gradients are left on where they should be off",
     ),
+    "GRD314/lent:__init__:row.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD314/lent:__init__:probe.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD314/lent:add:features.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD314/lent:as_array:image.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD314/lent:first_as_number:images[0].detach_": (MAYBE, "who goes on with what is detached is not recorded"),
     "GRD302/saved_output:sparse_matrix_made_symmetric_bad:matrix += matrix.t": (
         MAYBE,
         "edits of sparse tensors are not recorded",

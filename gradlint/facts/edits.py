@@ -74,12 +74,14 @@ class MixedModes(Struct, frozen=True):
 class DetachInPlace(Happening, frozen=True):
     """A call of ``detach_``. ``saved`` are the recorded operations that keep the target as an input.
 
-    ``view`` is where the target was made as a view, None if it is not known to be one.
+    ``view`` is where the target was made as a view, None if it is not known to be one. ``lent`` is the parameter that
+    the caller's tensor was handed in as, where what the call returns is taken for another tensor.
     """
 
     target: Operand
     saved: tuple[tensor.Saved, ...]
     view: Span | None = None
+    lent: str = ""
 
 
 class ArgumentEdit(Struct, frozen=True):

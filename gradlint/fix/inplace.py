@@ -136,6 +136,14 @@ def detached(source: Source, call: Span) -> tuple[TextEdit, ...]:
     return (source.insert(line, column, f"{source.of(target)} = "), _renamed(source, node.func))
 
 
+def detached_copy(source: Source, call: Span) -> tuple[TextEdit, ...]:
+    """Write ``x.detach()`` for ``x.detach_()``, whose value is used."""
+    for node in ast.walk(source.place(call).node):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and span_of(node) == call:
+            return (_renamed(source, node.func),)
+    raise NoFix("the call is not a part of one statement")
+
+
 def for_each_name(source: Source, edit: Edit) -> tuple[TextEdit, ...]:
     """Leave the tensor as the other name is to see it: without ``inplace=True``, or else `out_of_place`."""
     place = source.place(edit.span)

@@ -12,6 +12,7 @@ from gradlint.domains.values import TENSOR, Obj
 from gradlint.facts import Backward
 from gradlint.facts.edits import DetachInPlace, ViewEdit
 from gradlint.ir import events as ir
+from gradlint.project.edits.lent_detaches import lent
 from gradlint.project.edits.needed import needed
 from gradlint.project.edits.view_edits import is_attached, several
 from gradlint.project.values.aliases import MAY_COPY, Aliases, is_basic
@@ -103,13 +104,15 @@ def viewed(definitions: Definitions, event: ir.Event | None) -> ir.Ref | None:
 
 
 def refused_detaches(program: Program, tracer: Tracer, run: Run) -> Iterator[DetachInPlace]:
-    """The calls of ``detach_`` on views, and on what a backward still needs."""
+    """The calls of ``detach_`` on views, on what a backward still needs, and on a caller's tensor."""
     passes = run.recorder.all(Backward)
     for detach in run.recorder.all(DetachInPlace):
         saved, backwarded = needed(program, tracer, run, passes, detach, detach.saved)
         view = own_view(tracer.definitions(run.body), run, detach.span)
         if view is not None or (saved and backwarded):
             yield replace(detach, saved=saved, view=view)
+        elif parameter := lent(program, tracer.definitions(run.body), detach.span):
+            yield replace(detach, lent=parameter)
 
 
 def own_view(definitions: Definitions, run: Run, call: Span) -> Span | None:

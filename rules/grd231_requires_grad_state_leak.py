@@ -1,4 +1,4 @@
-"""A module is frozen for a while, and a way out of the function leaves it frozen.
+"""What a function freezes or thaws for a while is not as it was before when the function returns.
 
 ## Why this is wrong
 
@@ -24,6 +24,24 @@ def generator_step(generator, discriminator, optimizer, x):
     return loss.item()
 ```
 
+Flags that are set for a while on tensors of others, and then cleared for all of them:
+
+```python
+import torch
+
+
+class Product:
+    def derivative(self, left, right):
+        factors = self.representation()
+        for factor in factors:
+            factor.requires_grad_(True)
+        value = (left * self.matmul(right)).sum()
+        grads = torch.autograd.grad(value, factors)
+        for factor in factors:
+            factor.requires_grad_(False)  # error
+        return grads
+```
+
 ## Use instead
 
 ```python
@@ -42,6 +60,17 @@ def generator_step(generator, discriminator, optimizer, x):
         return loss.item()
     finally:
         discriminator.requires_grad_(True)
+```
+
+```python
+import torch
+
+
+class Product:
+    def derivative(self, left, right):
+        factors = [factor.detach().requires_grad_() for factor in self.representation()]
+        value = (left * self.matmul(factors, right)).sum()
+        return torch.autograd.grad(value, factors)
 ```
 
 ## Known limits
@@ -84,6 +113,8 @@ from gradlint.rule import Draft, Rule
 if TYPE_CHECKING:
     from gradlint.facts import Facts
 
+TOGGLED = "all of `{name}` is frozen here, whatever of it required grad before"
+
 
 class RequiresGradStateLeak(Rule):
     """Flags that are not restored on every way out."""
@@ -99,4 +130,5 @@ class RequiresGradStateLeak(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report returns between a freeze and the statement that takes it back."""
         for fact in facts.unrestored:
-            yield self.finding(fact.span, fact.because, name=fact.name)
+            message, help_ = (TOGGLED, "remember the flags, and set these again") if fact.toggled else (None, None)
+            yield self.finding(fact.span, fact.because, message=message, help=help_, name=fact.name)

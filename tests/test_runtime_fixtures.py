@@ -59,6 +59,9 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD314/lent:add:features.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
     "GRD314/lent:as_array:image.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
     "GRD314/lent:first_as_number:images[0].detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD231/toggled:derivative:factor.requires_grad": (MAYBE, "what required grad before is not recorded"),
+    "GRD231/toggled:slope_of_sites:node.requires_grad_": (MAYBE, "what required grad before is not recorded"),
+    "GRD231/toggled:slopes:state.requires_grad_": (MAYBE, "what required grad before is not recorded"),
     "GRD302/saved_output:sparse_matrix_made_symmetric_bad:matrix += matrix.t": (
         MAYBE,
         "edits of sparse tensors are not recorded",

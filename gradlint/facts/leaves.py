@@ -174,11 +174,15 @@ class AliasedState(Struct, frozen=True):
 
 
 class Unrestored(Struct, frozen=True):
-    """The body may return at ``span`` with ``name`` frozen, which it thaws on its other ways out."""
+    """The body may return at ``span`` with ``name`` frozen, which it thaws on its other ways out.
+
+    ``toggled``: rather it clears there the flags of all tensors in ``name``, whichever required grad before.
+    """
 
     span: Span
     name: str
     because: Reasons
+    toggled: bool = False
 
 
 class GradRead(Happening, frozen=True):

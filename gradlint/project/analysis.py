@@ -68,6 +68,7 @@ from gradlint.project.leaves.needless_states import States
 from gradlint.project.leaves.replaced_leaves import Replaced
 from gradlint.project.leaves.rescued_leaves import rescued
 from gradlint.project.leaves.stale_gradients import StaleGradients
+from gradlint.project.leaves.toggled_flags import ToggledFlags
 from gradlint.project.leaves.tying import Tying
 from gradlint.project.lifetime.bootstrapping import attached_targets
 from gradlint.project.lifetime.constant_losses import constant_losses
@@ -403,7 +404,7 @@ def facts_of(
         untied=list(Tying(program, evaluation.tracer, run).untied()),
         unowned=list(owned.unowned()),
         aliased_states=list(owned.aliased()),
-        unrestored=list(owned.unrestored()),
+        unrestored=[*owned.unrestored(), *ToggledFlags(program, evaluation.tracer, run).found()],
         custom_functions=list(custom_functions(program, evaluation.tracer.definitions))
         if body is program.module
         else [],

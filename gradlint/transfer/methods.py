@@ -302,6 +302,8 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         return ip.make(site.event, TENSOR, tensor.PLAIN, via=name)
     if name in ("cpu", "cuda", "to", "contiguous", "float", "double", "half", "bfloat16", "type"):
         return moved(ip, site, receiver, name)
+    if name == "type_as":
+        return ip.operate(site.event, name, [whole])
     view = views().get(name)
     if view is not None:
         return iterator(ip, site, ip.part(site.event, whole), False) if view == "multi" else ip.part(site.event, whole)

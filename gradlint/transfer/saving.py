@@ -189,13 +189,12 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
 
 def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """Note whether the code of a module's ``forward`` keeps the tensor that it returns."""
-    if not isinstance(module, Obj) or module.cls is None or site.given is not None:
+    if not isinstance(module, Obj) or site.given is not None or not kept_by_code.matters(ip.program, ip.body):
         return
-    if not kept_by_code.matters(ip.program, ip.body):
-        return
-    kept = kept_by_code.by_module(ip.program, module.cls, frozenset(tracked(ip, site.args)))
+    on_graph = frozenset(tracked(ip, site.args))
+    kept = [kept_by_code.by_module(ip.program, cls, on_graph) for cls in kept_by_code.classes_of(ip.program, module)]
     name = (module.label or ip.labels[site.func]).replace("[...]", "")
-    for part in sorted({one.part for one in kept}, key=str):
+    for part in sorted({one.part for by_class in kept for one in by_class}, key=str) if all(kept) else ():
         ip.save(result, name, "output", site.event.span, result, part=part)
 
 

@@ -110,6 +110,16 @@ def kept_output(program: Program, run: Run, way: Returned, leaf: Obj, reached: s
     return frozenset().union(*kept) if all(kept) else frozenset()
 
 
+def classes_of(program: Program, module: Obj) -> list[Cls]:
+    """The class of a module, or those of all that a list holds of which it is one; nothing if code is out of sight."""
+    if module.cls is not None or not isinstance(module.owner, Obj):
+        return [module.cls] if module.cls is not None else []
+    layers = [one for one in program.made_from.get(module.owner, ()) if program.is_module(one)]
+    found = {one.cls for one in layers if isinstance(one, Obj) and one.cls is not None}
+    known = all(isinstance(one, Obj) and one.cls is not None for one in layers)
+    return sorted(found, key=lambda cls: cls.body.span) if known else []
+
+
 def by_module(program: Program, cls: Cls, tracked: frozenset[int]) -> frozenset[Saved]:
     """What keeps the one tensor that a ``forward`` returns; ``tracked`` are the positions of inputs on the graph."""
     forward = classes.own_function(program, cls, "forward")

@@ -94,9 +94,10 @@ def guarded():
 
 ## Fix safety
 
-For `w.grad = 0` the fix writes `w.grad = None`. Before a statement that clears, it puts `if w.grad is not None:`; other
-uses get none, for what should happen without a gradient is not known. The failing statement becomes one that does
-nothing: it is unsafe and never applied unasked.
+For `w.grad = 0` the fix writes `w.grad = None`. Before a statement that clears, it puts `if w.grad is not None:`, and
+where something is added to a gradient that `zero_grad` has set to None, `w.grad = g if w.grad is None else w.grad + g`;
+other uses get none, for what should happen without a gradient is not known. The failing statement becomes one that does
+something else: it is unsafe and never applied unasked.
 
 ## Runtime check
 

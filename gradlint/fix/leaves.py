@@ -72,17 +72,29 @@ def _clears(place: Place, name: str) -> bool:
 
 
 def asked(source: Source, fact: MissingGradient) -> tuple[Edit, ...]:
-    """Clear by None, or put ``if w.grad is not None:`` before a statement that clears."""
+    """Clear by None, put ``if w.grad is not None:`` before a statement that clears, or set a gradient that is to be
+    added to where there is none.
+    """
     place = source.place(fact.span)
     node = place.node
     if fact.form == "number":
         if not isinstance(node, ast.Assign) or len(node.targets) != 1:
             raise NoFix("more than one thing is assigned")
         return (source.replace(span_of(node.value), "None"),)
+    if fact.form == "cleared" and isinstance(node, ast.AugAssign) and isinstance(node.op, (ast.Add, ast.Sub)):
+        return (source.replace(span_of(node), _set_or_added(source, node)),)
     call = node.value if isinstance(node, ast.Expr) else None
     if not isinstance(call, ast.Call) or source.of(call.func) != f"{fact.name}.grad.zero_":
         raise NoFix("it is not known what should happen without a gradient")
     return blocks.wrapped(source, [node], f"if {fact.name}.grad is not None:")
+
+
+def _set_or_added(source: Source, node: ast.AugAssign) -> str:
+    """Write ``w.grad = g if w.grad is None else w.grad + g`` for ``w.grad += g``."""
+    target, value = source.of(node.target), source.of(node.value)
+    value = value if isinstance(node.value, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({value})"
+    first, sign = (value, "+") if isinstance(node.op, ast.Add) else (f"-{value}", "-")
+    return f"{target} = {first} if {target} is None else {target} {sign} {value}"
 
 
 def unflagged(source: Source, fact: NeedlessFlag) -> tuple[Edit, ...]:

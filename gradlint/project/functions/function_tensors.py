@@ -9,8 +9,9 @@ from gradlint.domains.values import SCALAR, Literal, Obj, Sym
 from gradlint.facts import Edit
 from gradlint.facts.functions import SpoiltTensor, WrongSave
 from gradlint.ir import events as ir
-from gradlint.project.functions.context_methods import Method, is_none, plain_atoms
+from gradlint.project.functions.context_methods import Method, is_none
 from gradlint.project.functions.function_gradients import gradients
+from gradlint.project.functions.spoilt_tensors import overwritten
 from gradlint.project.values.aliases import following
 
 if TYPE_CHECKING:
@@ -64,36 +65,6 @@ def gets_gradient(backward: Method, position: int) -> bool:
     return bool(lists) and all(
         parts is not None and position < len(parts) and not is_none(backward.value(parts[position])) for parts in lists
     )
-
-
-def overwritten(known: Class, backward: Method) -> Iterator[SpoiltTensor]:
-    """``backward`` edits a gradient that it is given, or an input or output that was saved."""
-    names = [parameter.name for parameter in backward.inputs if parameter.kind == "positional"]
-    saved = {atom for read in backward.read() if read.name == "saved_tensors" for atom in taken(known, backward, read)}
-    for edit in own_edits(backward):
-        position = named(edit, backward, names)
-        if position is not None:
-            yield SpoiltTensor(edit.span, "gradient", edit.op, edit.target.name, backward.body.name_span)
-        elif saved and edit.target.atoms and edit.target.atoms <= saved:
-            yield SpoiltTensor(edit.span, "saved", edit.op, edit.target.name, backward.body.name_span)
-
-
-def taken(known: Class, backward: Method, read: ir.Attr) -> Iterator[object]:
-    """The inputs and outputs among the saved tensors that a ``backward`` takes out one by one."""
-    for reader in backward.definitions.readers.get(read.dst, ()):
-        if isinstance(reader, ir.Unpack) and reader.index is not None and is_anothers(known, reader.index):
-            yield from plain_atoms(backward.value(reader.dst))
-
-
-def is_anothers(known: Class, position: int) -> bool:
-    """Whether what ``forward`` saves at a position is an input or an output, rather than a tensor of its own."""
-    writer = known.forward if known.setup is None else None
-    calls = writer.calls("save_for_backward") if writer is not None else []
-    if writer is None or len(calls) != 1 or calls[0].starred or position >= len(calls[0].args):
-        return False
-    ref = calls[0].args[position]
-    atoms = plain_atoms(writer.value(ref))
-    return writer.parameter_of(ref) is not None or bool(atoms and atoms <= writer.outputs())
 
 
 # -- save_for_backward -------------------------------------------------------------------------------------

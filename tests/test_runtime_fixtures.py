@@ -103,6 +103,8 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         MAYBE,
         "the gradients that it adds to were not used by a step yet: two losses may be meant to add up",
     ),
+    "GRD502/closures:train_step_bad:self.optimizer_.zero_grad": (MAYBE, "what adds up in a closure may be meant to"),
+    "GRD502/closures:helper_per_batch_bad:optimizer.zero_grad": (MAYBE, "what adds up in a closure may be meant to"),
     "GRD502/accumulation_and_closures:lbfgs_outside_closure_bad:optimizer.zero_grad": (
         MAYBE,
         "a closure may add up on purpose",

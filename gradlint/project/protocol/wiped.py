@@ -185,17 +185,17 @@ def runs_through(protocol: Protocol, loop: int) -> bool:
 
 
 def outside_closure(protocol: Protocol, step: Op) -> Iterator[tuple[Op, Op]]:
-    """The clears in front of a step that runs its closure, which clears nothing, more than once."""
+    """The clears in front of a step that runs its closure, which clears nothing, more than once, or behind it."""
     assert isinstance(step.what, Step)
     repeats = all(isinstance(atom, Obj) and atom.type in closure_optimizers() for atom in optimizers(step))
     if not step.what.closure or not repeats:
         return
-    before = protocol.blocks[step.block][: step.position]
-    inside = [op for op in before if op.what.origin == op.what.span and not isinstance(op.what, (Clip, Scaling))]
+    earlier = protocol.blocks[step.block][: step.position]
+    inside = [op for op in earlier if op.what.origin == op.what.span and not isinstance(op.what, (Clip, Scaling))]
     if any(not isinstance(op.what, Backward) for op in inside):
         return
+    clears = [op for op in protocol.ops if isinstance(op.what, Clear) and protocol.clears(op, step)]
+    before = [op for op in clears if protocol.leads(op, step, protocol.common_loop(op, step))]
+    behind = [op for op in clears if protocol.leads(step, op, protocol.common_loop(op, step))]
     for backward in inside[-1:]:
-        for op in protocol.ops:
-            loop = protocol.common_loop(op, step)
-            if isinstance(op.what, Clear) and protocol.clears(op, step) and protocol.leads(op, step, loop):
-                yield op, backward
+        yield from ((op, backward) for op in before or behind)

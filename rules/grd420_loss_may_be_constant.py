@@ -71,8 +71,8 @@ def train_step(model, x, y, mask, optimizer):
 
 ## Known limits
 
-A constant term of a sum is right, and so is a sum that starts as one. The backward and the function must stand in one
-file, and nothing else may be in the loss. There is no fix: what is on the graph there is not known.
+A constant term of a sum is right, and so is a sum that starts as one: every term must be able to be a constant. The
+backward and the function must stand in one file. There is no fix: what is on the graph there is not known.
 
 ```python
 import torch

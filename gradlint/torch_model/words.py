@@ -167,6 +167,11 @@ _MAKES_LAYER = re.compile(
     r"\b(?:nn\.)?(?:Parameter|Linear|Conv[123]d|ConvTranspose[123]d|Embedding|LSTM|GRU|\w+Norm\w*)\("
 )
 
+_CONSTANT_LOSS = re.compile(
+    r"(?:\breturn|loss\w*[ \t]*=)[ \t]*(?:torch\.(?:tensor|zeros)\(|\w+\.new_(?:zeros|tensor)\(|0(?:\.0*)?(?![\w.]))"
+)
+"""A loss that is a constant where there is nothing to learn from."""
+
 FRAMEWORKS = (
     b"torch",
     b"register_forward_hook",
@@ -223,6 +228,8 @@ def _places(text: str) -> Iterator[int]:
     if "inference_mode" in text:
         yield from (match.start() for match in _FILLED_ONCE.finditer(text))
     yield from _taken_out(text)
+    if ".backward(" in text:
+        yield from (match.start() for match in _CONSTANT_LOSS.finditer(text))
     if "register_buffer" in text:
         yield from _buffers(text)
     yield from _items(text)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
@@ -57,7 +58,11 @@ PROBE = "reveal_grad_mode"
 
 
 class Site(Struct):
-    """One call with its arguments evaluated. ``given``: what is called is this argument (``checkpoint(model, x)``)."""
+    """One call with its arguments evaluated.
+
+    ``given``: what is called is in another temporary than that of the function, for ``checkpoint(model, x)`` and
+    ``model.forward(x)``.
+    """
 
     event: ir.Call
     args: list[Value]
@@ -151,6 +156,9 @@ def misspelt_method(ip: Interpreter, site: Site) -> None:
 
 def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
     """Call one atom."""
+    module = direct(ip, site, atom)
+    if module is not None:
+        return forward(ip, replace(site, given=ip.receivers.get(site.event.func, ir.OPAQUE_REF)), module)
     if isinstance(atom, Fn):
         return ip.program.call(ip, site, atom)
     if isinstance(atom, Cls):
@@ -346,6 +354,19 @@ def forward(ip: Interpreter, site: Site, module: Atom) -> Value:
         return saving.edit_by_module(ip, site, module, made)
     saving.save_for_module(ip, site, module, made)
     return made
+
+
+def direct(ip: Interpreter, site: Site, atom: Atom) -> Atom | None:
+    """The module whose ``forward`` is called rather than the module; None for one's own, and that of a base class."""
+    if isinstance(atom, Fn):
+        module = atom.receiver if atom.body.name == "forward" and not atom.wrappers else None
+    else:
+        module = holder_of(atom) if isinstance(atom, (Method, Sym)) and atom.label.endswith("forward") else None
+    name = ip.labels[site.event.func] if module is not None and site.event.func >= 0 else ""
+    owner, _, called = name.rpartition(".")
+    if module is None or called != "forward" or owner in ("", "self") or owner.startswith("super("):
+        return None
+    return module if isinstance(module, (Obj, Sym)) and ip.program.is_module(module) else None
 
 
 def in_sequence(ip: Interpreter, site: Site, parts: list[Value]) -> Value:

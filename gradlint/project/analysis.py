@@ -41,6 +41,7 @@ from gradlint.project.edits.late_backwards import late_backwards
 from gradlint.project.edits.mixed_modes import mixed_modes
 from gradlint.project.edits.recurrences import recurrences
 from gradlint.project.edits.refused_edits import refused_detaches, refused_edits
+from gradlint.project.edits.stale_loops import stale_loops
 from gradlint.project.edits.view_edits import hidden_edits, view_edits
 from gradlint.project.entries import called_off, called_unguarded, entry_modes, first_entry, recorded_modes
 from gradlint.project.forwards.evaluation import Evaluation
@@ -353,17 +354,18 @@ def facts_of(
         mixed_modes=list(mixed_modes(program, run, recorder.all(Forward), passes)),
         detaches=list(refused_detaches(program, evaluation.tracer, recording)),
         hidden_edits=list(hidden_edits(evaluation.tracer.definitions, recording, edited, passes)),
-        late_backwards=list(
-            late_backwards(
+        late_backwards=[
+            *late_backwards(
                 program, evaluation.tracer.definitions, run, recorder.all(Forward), recorder.all(Step), passes
-            )
-        ),
+            ),
+            *stale_loops(program, evaluation.tracer, run, recorder.all(Forward), recorder.all(Step), passes),
+        ],
         unguarded=called_unguarded(program, recorded, body) if recorded[body] != entry else (),
         idle_forwards=evaluation.idle_forwards(body),
         kept_graphs=[*evaluation.kept_graphs(body), *outdated_graphs(program, path, evaluation, run)],
         piled_graphs=piled_graphs(program, path, evaluation, run, running),
         running_graphs=running,
-        walked_twice=walked_twice(program, path, evaluation, protocol),
+        walked_twice=[*walked_twice(program, path, evaluation, protocol)],
         odd_passes=[
             *odd_passes(path, evaluation, protocol),
             *contradicting(evaluation.tracer, body),

@@ -97,6 +97,8 @@ if TYPE_CHECKING:
     from gradlint.facts import Facts
 
 CONTRADICTION = "`{call}` frees the graph that its gradient needs: `create_graph` holds where `retain_graph` does not"
+RETURNED = "`{call}` frees the graph of `{source}`, on which what `forward` returns depends"
+DETACH = "detach what the inner loss is computed from"
 LEAVE_OUT = "leave out `retain_graph`: it is what `create_graph` is"
 
 
@@ -114,7 +116,11 @@ class BackwardTwice(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report passes over what an earlier pass, or the same one in the iteration before, has freed."""
         for again in facts.walked_twice:
-            if not again.carried:
+            if again.returned:
+                yield self.finding(
+                    again.span, again.because, message=RETURNED, help=DETACH, call=again.call, source=again.source
+                )
+            elif not again.carried:
                 when = "which the iteration before has freed" if again.loop else "which another pass has freed"
                 yield self.finding(again.span, again.because, call=again.call, source=again.source, when=when)
         for odd in facts.odd_passes:

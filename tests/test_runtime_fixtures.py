@@ -105,6 +105,8 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     ),
     "GRD502/closures:train_step_bad:self.optimizer_.zero_grad": (MAYBE, "what adds up in a closure may be meant to"),
     "GRD502/closures:helper_per_batch_bad:optimizer.zero_grad": (MAYBE, "what adds up in a closure may be meant to"),
+    "GRD401/inside_forward:forward:": (MAYBE, "the pass that fails is the caller's"),
+    "GRD401/inside_forward:forward:loss.backward": (MAYBE, "the pass that fails is the caller's"),
     "GRD420/chosen:without_nan:0 if torch.isnan": (MAYBE, "a number has no backward to watch"),
     "GRD420/chosen:contrastive:0.0": (MAYBE, "a number has no backward to watch"),
     "GRD420/chosen:conditional_expression_bad:0.0": (MAYBE, "a number has no backward to watch"),

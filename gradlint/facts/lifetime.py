@@ -40,7 +40,8 @@ class WalkedTwice(Struct, frozen=True):
     """A backward pass, ``call``, walks the graph of ``source`` which an earlier pass has freed.
 
     ``carried`` is the variable that brings it from one iteration to the next, if one does. ``loop``: the same call
-    is the earlier pass, in the iteration before.
+    is the earlier pass, in the iteration before. ``returned``: it is the earlier pass itself, in a ``forward`` that
+    returns what is still to be walked.
     """
 
     span: Span
@@ -49,6 +50,7 @@ class WalkedTwice(Struct, frozen=True):
     carried: str
     loop: bool
     because: Reasons
+    returned: bool = False
 
 
 class OddPass(Struct, frozen=True):

@@ -76,6 +76,7 @@ from gradlint.project.lifetime.constant_losses import constant_losses
 from gradlint.project.lifetime.contradictions import contradicting
 from gradlint.project.lifetime.datasets import tracked_items
 from gradlint.project.lifetime.hook_misuses import hook_misuses
+from gradlint.project.lifetime.inner_passes import inner_passes
 from gradlint.project.lifetime.odd_passes import odd_passes
 from gradlint.project.lifetime.opponents import fed_opponents
 from gradlint.project.lifetime.outdated import outdated_graphs
@@ -365,7 +366,7 @@ def facts_of(
         kept_graphs=[*evaluation.kept_graphs(body), *outdated_graphs(program, path, evaluation, run)],
         piled_graphs=piled_graphs(program, path, evaluation, run, running),
         running_graphs=running,
-        walked_twice=[*walked_twice(program, path, evaluation, protocol)],
+        walked_twice=[*walked_twice(program, path, evaluation, protocol), *inner_passes(path, evaluation, protocol)],
         odd_passes=[
             *odd_passes(path, evaluation, protocol),
             *contradicting(evaluation.tracer, body),

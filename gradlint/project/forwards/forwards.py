@@ -16,6 +16,7 @@ from gradlint.facts import Backward, ContextMisuse, Elsewhere, Forward, ForwardM
 from gradlint.ir import events as ir
 from gradlint.project import classes, purpose
 from gradlint.project.forwards.frozen import Frozen
+from gradlint.project.forwards.sibling_methods import SiblingMethods
 from gradlint.project.modes.decorations import ineffective
 from gradlint.project.summaries import inside
 from gradlint.project.values.uses import RETURNED, YIELDED, Trace, Tracer, Use, told_use
@@ -139,6 +140,10 @@ class Forwards:
                         tuple(trace.uses),
                         trace.nodes,
                     )
+        for method, call in SiblingMethods(self.program, self.tracer, outer).found():
+            trace = self.tracer.trace(("ref", outer.body, call.dst))
+            name = self.tracer.label(outer.body, call.func)
+            yield Candidate(method, outer.body, call, name, method.marks, tuple(trace.uses), trace.nodes)
 
     def _records(self, forward: Forward, call: ir.Call) -> bool:
         """Whether what is called is a module for all that is known, not frozen, and puts its result on the graph."""

@@ -115,8 +115,10 @@ def trains(walk: Walk, body: Body, event: ir.Call, label: str) -> bool:
 
 
 def is_seen_through(walk: Walk, fn: Fn) -> bool:
-    """Whether it is known what a function does with its parameters: not of all in other files."""
+    """Whether it is known what a function does with its parameters: not of all in other files, or without code."""
     told = walk.tracer.program.stubs.data(fn.body)
+    if told is None and walk.tracer.definitions(fn.body).events(ir.Raise) and walk.tracer.program.is_abstract(fn.body):
+        return False
     return told is None or bool(told.parameter_uses) or not told.parameters
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gradlint.facts.edits import LateBackward
 from gradlint.ir import events as ir
 from gradlint.project.edits.late_backwards import is_layer, is_owned, is_reached
+from gradlint.project.lifetime.walked import start_of
 from gradlint.project.values import demands
 from gradlint.project.values.lineage import Lineage
 
@@ -31,7 +32,7 @@ def stale_loops(
     backwards: list[Backward],
 ) -> Iterator[LateBackward]:
     """The backward passes that go through a graph from before their loop, one for each."""
-    retained = [one for one in backwards if one.loops and not one.through and one.how == "backward"]
+    retained = [one for one in backwards if one.loops and not one.through and one.how != "grad"]
     if not retained or not steps or not forwards:
         return
     loops = Loops(program, tracer, run)
@@ -77,11 +78,8 @@ class Loops:
 
     def _goes_through(self, backward: Backward, forward: Forward, loop: int) -> bool:
         """Whether what a pass starts from is surely computed from a result of before the loop, or what that fills."""
-        call = self.known.calls[backward.span]
-        method = self.known.makers.get(call.func)
-        if not isinstance(method, ir.Attr):
-            return False
-        for event in self.lineage.of(method.obj):
+        target = start_of(self.known, backward)
+        for event in self.lineage.of(target) if target is not None else ():
             ref = getattr(event, "dst", None)
             if ref is None or loop in self.known.loops(event):
                 continue

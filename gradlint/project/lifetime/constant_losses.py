@@ -10,6 +10,7 @@ from gradlint.facts.targets import ConstantLoss
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.fresh_constants import Constant, FreshConstants, names_in
+from gradlint.project.lifetime.walked import start_of
 from gradlint.project.protocol.protocol import is_plain
 from gradlint.project.values.reading import Reading
 
@@ -28,7 +29,7 @@ class Constants(Reading):
         for op in protocol.backwards:
             assert isinstance(op.what, Backward)
             call = self.known.calls.get(op.what.span)
-            target = self._target(call, op.what.how) if call is not None else None
+            target = self._target(op.what)
             if call is None or target is None or op.what.through or not is_plain(op) or self._is_checked(target, call):
                 continue
             parts = fresh.of(self.body, target)
@@ -42,16 +43,14 @@ class Constants(Reading):
                 found.setdefault(event.span, ConstantLoss(event.span, text, op.what.call, because, leaf))
         yield from sorted(found.values(), key=lambda one: one.span)
 
-    def _target(self, call: ir.Call, how: str) -> ir.Ref | None:
-        """What a pass starts from."""
-        method = self.method(call)
-        if how != "backward":
-            return call.args[0] if len(call.args) == 1 else None
-        scaled = self.maker(method.obj) if method is not None else None
-        if isinstance(scaled, ir.Call) and len(scaled.args) == 1:
-            scale = self.method(scaled)
-            return scaled.args[0] if scale is not None and scale.name == "scale" else scaled.dst
-        return method.obj if method is not None else None
+    def _target(self, one: Backward) -> ir.Ref | None:
+        """What a pass starts from, without the scaler of mixed precision."""
+        target = start_of(self.known, one)
+        scaled = self.maker(target) if target is not None else None
+        method = self.method(scaled) if isinstance(scaled, ir.Call) and len(scaled.args) == 1 else None
+        return (
+            scaled.args[0] if isinstance(scaled, ir.Call) and method is not None and method.name == "scale" else target
+        )
 
     def _is_checked(self, target: ir.Ref, backward: ir.Call) -> bool:
         """Whether a condition in front of a backward pass asks about what it starts from."""

@@ -13,6 +13,7 @@ from gradlint.project import purpose
 from gradlint.project.lifetime.carried import Carried
 from gradlint.project.lifetime.carried_attributes import carried_attributes
 from gradlint.project.lifetime.computed_once import computed_once
+from gradlint.project.lifetime.walked import start_of
 from gradlint.project.protocol.protocol import Op, Protocol, is_plain
 from gradlint.project.values.lineage import Lineage
 
@@ -72,12 +73,8 @@ class Rewalked:
 
     def _target(self, op: Op) -> ir.Ref | None:
         """What a pass starts from."""
-        call = self.known.calls[op.what.span]
-        method = self.known.makers.get(call.func)
         assert isinstance(op.what, Backward)
-        if op.what.how != "backward" and call.args:
-            return call.args[0]
-        return method.obj if isinstance(method, ir.Attr) else None
+        return start_of(self.known, op.what)
 
     def _walked(self, op: Op) -> dict[ir.Event, None]:
         """The events that surely made what a pass walks."""

@@ -245,7 +245,9 @@ def start_of(known: Definitions, backward: Backward) -> ir.Ref | None:
     method = known.makers.get(call.func) if call is not None else None
     if call is None:
         return None
-    if backward.how != "backward":
+    owner = known.makers.get(method.obj) if isinstance(method, ir.Attr) else None
+    of_torch = isinstance(owner, (ir.Attr, ir.Load)) and owner.name == "autograd"
+    if backward.how != "backward" or of_torch:
         return call.args[0] if call.args else None
     return method.obj if isinstance(method, ir.Attr) else None
 

@@ -80,6 +80,10 @@ class Forwards:
             return
         yield from self.direct(run)
         yield from self._through(run, 1)
+        for method, call in SiblingMethods(self.program, self.tracer, run).found():
+            trace = self.tracer.trace(("ref", body, call.dst))
+            name = self.tracer.label(body, call.func)
+            yield Candidate(method, body, call, name, method.marks, tuple(trace.uses), trace.nodes)
 
     def recorded(self, run: Run) -> Iterator[Candidate]:
         """The forwards that record when ``run.body`` is called, for whoever calls it."""
@@ -140,10 +144,6 @@ class Forwards:
                         tuple(trace.uses),
                         trace.nodes,
                     )
-        for method, call in SiblingMethods(self.program, self.tracer, outer).found():
-            trace = self.tracer.trace(("ref", outer.body, call.dst))
-            name = self.tracer.label(outer.body, call.func)
-            yield Candidate(method, outer.body, call, name, method.marks, tuple(trace.uses), trace.nodes)
 
     def _records(self, forward: Forward, call: ir.Call) -> bool:
         """Whether what is called is a module for all that is known, not frozen, and puts its result on the graph."""

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.values import Fn, Sym
-from gradlint.facts import ForwardMethod, ModuleMode, Operand
+from gradlint.facts import Backward, ForwardMethod, ModuleMode, Operand
 from gradlint.facts.base import Modes
 from gradlint.ir import events as ir
+from gradlint.project.lifetime.walked import start_of
+from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.reading import Reading
-from gradlint.project.values.uses import WALKED, class_around, owner_of, related
+from gradlint.project.values.uses import class_around, owner_of, related
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
+    from gradlint.project.summaries import Run
 
 
 class SiblingMethods(Reading):
@@ -59,12 +62,27 @@ class SiblingMethods(Reading):
             owner = owner_of(self.tracer, body, read.obj)
             if body is self.body or owner is None or not (owner is cls or related(self.program, owner, cls)):
                 continue
-            for call in self.tracer.definitions(body).readers.get(read.dst, ()):
-                if isinstance(call, ir.Call) and call.func == read.dst:
-                    walked = self.tracer.trace(("ref", body, call.dst)).of(WALKED)
-                    if any(use.body is body for use in walked):
-                        return True
+            run = self.tracer.run(body)
+            if run is not None and run.recorder.all(Backward) and read in self._walked(run):
+                return True
         return False
+
+    def _walked(self, run: Run) -> set[ir.Event]:
+        """What the passes of a body start from, as far as the calls that made it: these put it on the graph."""
+        lineage = Lineage(self.tracer, run)
+        known = self.tracer.definitions(run.body)
+
+        def further(event: ir.Event) -> list[ir.Ref]:
+            if not isinstance(event, ir.Call):
+                return lineage.operands(event)
+            if event.span in lineage.forwards:
+                return []
+            is_loss = roles.LOSS.search(self.tracer.label(run.body, event.func))
+            given = [*event.args] if is_loss else lineage.operands(event)
+            return [event.func, *given]
+
+        targets = (start_of(known, one) for one in run.recorder.backwards() if not one.through and not one.modes.off)
+        return {event for ref in targets if ref is not None for event in known.behind(ref, further)}
 
     def _forward(self, call: ir.Call, modes: int) -> ForwardMethod:
         put = [one for one in self.run.recorder.all(ModuleMode) if self._is_before(one, call)]

@@ -103,7 +103,6 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD420/chosen", "Trainer"): "on which path a function of another file returns a constant is not told",
     ("GRD420/chosen", "contrastive"): "on which path a function of another file returns a constant is not told",
     ("GRD420/chosen", "found"): "on which path a function of another file returns a constant is not told",
-    ("GRD502/closures", "squared_error"): "where in another file a backward is made is not told",
     ("GRD225/frozen", "freeze"): "that a function of another file freezes all of what it is given is not told",
     ("GRD501/near_misses", "update"): "a loop around a step in another file is not told",
     ("GRD501/near_misses", "WarmupOptimizer"): "where in another file a step is made is not told",

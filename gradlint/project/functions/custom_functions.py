@@ -15,7 +15,7 @@ from gradlint.facts.functions import BrokenState, CustomFunction, KeptTensor
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.functions import function_gradients, function_inputs, function_seconds, function_tensors, lending
-from gradlint.project.functions.context_methods import Method, is_none, methods_of, plain_atoms
+from gradlint.project.functions.context_methods import Method, is_none, methods_of, plain_atoms, static
 from gradlint.project.functions.second_orders import SecondOrders
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def unset(known: Class, backward: Method, methods: list[Method]) -> Iterator[Bro
     own = set(known.program.namespaces.get(known.cls, {})) | OWN
     for base in classes.lineage(known.cls):
         own |= set(known.program.namespaces.get(base, {})) if isinstance(base, Cls) else set()
+    if "__init__" in own and not static(backward.fn):
+        return  # the context is an instance, which its constructor may have set them on
     written = {event.name for method in (*methods, backward) for event in method.written()}
     at, seen = methods[-1].body.name_span, set[str]()
     for read in sorted(backward.read(), key=lambda event: event.span):

@@ -1,4 +1,7 @@
-"""Edits of all items of a collection, one after the other: it is enough that one of them was saved."""
+"""Edits in loops: which of the objects that one place of the program makes, one after the other, is the edited one.
+
+Of all items of a collection, edited in turn, it is enough that one was saved.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,10 @@ if TYPE_CHECKING:
 
 def saved(definitions: Definitions, run: Run, edit: Edit) -> tuple[Saved, ...]:
     """What keeps the target of an edit, or, where that is each item of a collection in turn, one of the items."""
-    if edit.saved or not edit.loops:
+    if not edit.loops:
         return edit.saved
+    if edit.saved:
+        return tuple(one for one in edit.saved if not is_of_another(definitions, run, edit, one))
     earlier = {one for atom in edit.target.atoms for one in run.passed_on.get(atom, ())}
     if not (edit.some or earlier):
         return ()
@@ -28,6 +33,23 @@ def saved(definitions: Definitions, run: Run, edit: Edit) -> tuple[Saved, ...]:
     if event is None or loop is None or may_pass_by(definitions, event, loop):
         return ()
     return tuple(sorted({*edit.some, *earlier}, key=lambda one: one.span))
+
+
+def is_of_another(definitions: Definitions, run: Run, edit: Edit, saved: Saved) -> bool:
+    """Whether what is edited is made anew in every iteration, behind the operation that ``saved`` the one before."""
+    aliases = Aliases(definitions, run)
+    ref = aliases.edited(aliases.events.get(edit.span))
+    load = definitions.makers.get(ref) if ref is not None else None
+    keeper = definitions.calls.get(saved.span)
+    if not isinstance(load, ir.Load) or keeper is None or definitions.loops(keeper)[-1:] != edit.loops[-1:]:
+        return False
+    made = [definitions.makers.get(store.src) for store in definitions.assigning(load)]
+    return (None not in definitions.seen.get(load, (None,)) and bool(made)) and all(
+        isinstance(one, ir.Call)
+        and saved.span < one.span < edit.span
+        and definitions.loops(one)[-1:] == edit.loops[-1:]
+        for one in made
+    )
 
 
 def taking(definitions: Definitions, ref: ir.Ref) -> ir.Next | None:

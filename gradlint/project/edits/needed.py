@@ -75,7 +75,8 @@ def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
 def is_inference(body: Body | None) -> bool:
     """Whether a body, or one around it, says by its name that nobody will go backward from it."""
     while body is not None:
-        if roles.INFERENCE.search(body.name):
+        # The decoder of a model is called `decode`, too.
+        if roles.INFERENCE.search(body.name) or (roles.DECODES.search(body.name) and body.name.strip("_") != "decode"):
             return True
         body = body.parent
     return False

@@ -99,12 +99,20 @@ def own_form(known: Class, backward: Method, ref: ir.Ref) -> str:
     event = backward.maker(ref)
     gradients = {parameter.name: parameter.kind for parameter in backward.inputs}
     if isinstance(event, ir.Load) and gradients.get(event.name) == "positional":
-        return "gradient" if backward.definitions.seen.get(event) == ENTERED else ""
+        return "gradient" if comes_in(backward, event) else ""
     if isinstance(event, (ir.Item, ir.Unpack)):
         whole = backward.maker(event.obj if isinstance(event, ir.Item) else event.src)
         if isinstance(whole, ir.Load) and gradients.get(whole.name) == "args":
             return "gradient" if backward.definitions.seen.get(whole) == ENTERED else ""
     return "saved" if saved_tensors.is_anothers(known, backward, ref) else ""
+
+
+def comes_in(backward: Method, load: ir.Load) -> bool:
+    """Whether a variable is what the method was given, or only copied where its memory is in pieces."""
+    seen = backward.definitions.seen.get(load, frozenset())
+    copies = [backward.maker(store.src) for store in seen if store is not None]
+    owners = [backward.maker(copy.func) if isinstance(copy, ir.Call) else None for copy in copies]
+    return None in seen and all(isinstance(one, ir.Attr) and one.name == "contiguous" for one in owners)
 
 
 def shared_with(backward: Method, ref: ir.Ref) -> list[ir.Ref]:

@@ -47,7 +47,7 @@ def uses(text: str, function: str = "f", parameter: str = "v") -> list[str]:
         ("yield v", [YIELDED]),
         ("x.out = v", [STORED]),
         ("buffer.send(v)", [PASSED]),
-        ("print(v)", []),
+        ("print(v)", [OFF]),
         ("return len(v)", []),
         ("return unknown(v)", [RETURNED + "?"]),
         ("return F.relu(v)", [RETURNED]),

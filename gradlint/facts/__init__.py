@@ -549,9 +549,9 @@ class Facts(Struct):
     inner_backwards: list[InnerBackward] = field(default_factory=list)
     """Backward passes inside of a custom function's methods, with gradients off."""
     is_context_manager: bool = False
+    """A decorator makes its `yield` the inside of a ``with`` or of a test."""
     expected: tuple[Span, ...] = ()
     """The stretches of the file where an exception is asked for: nothing in them is a mistake."""
-    """A decorator makes its `yield` the inside of a ``with`` or of a test."""
 
     @property
     def name(self) -> str:

@@ -297,6 +297,7 @@ class _Check:
 
     def _analysis(self, places: Places, view: View) -> Iterator[Draft]:
         from gradlint.project.analysis import analyse
+        from gradlint.project.expected import any_covered
         from gradlint.project.linked.sketch import place
         from gradlint.project.program import OutOfTime
         from gradlint.torch_model.contracts import contracts
@@ -316,7 +317,8 @@ class _Check:
             for facts in facts_of(module, self._name, self._on_crash, deadline, tell=tell):
                 for rule in rules:
                     try:
-                        yield from (draft for draft in rule.check(facts) if not draft.touches(facts.expected))
+                        drafts = rule.check(facts)
+                        yield from (draft for draft in drafts if not any_covered(facts.expected, draft.places))
                     except Exception as error:
                         self._crash(error, f"{rule.code} failed on {_called(facts.body)}", facts.body.name_span)
         except OutOfTime:

@@ -33,10 +33,10 @@ class Draft:
     because: tuple[tuple[Span | Elsewhere, str], ...]
     fact: object = None
 
-    def touches(self, stretches: Sequence[Span]) -> bool:
-        """Whether the finding, or evidence for it in the same file, lies in one of ``stretches``."""
-        places = (self.span, *(where for where, _ in self.because if len(where) == 4))
-        return any(start[:2] <= place[:2] and place[2:] <= start[2:] for start in stretches for place in places)
+    @property
+    def places(self) -> list[Span]:
+        """Where the finding lies, and the evidence for it in the same file."""
+        return [self.span, *(where for where, _ in self.because if len(where) == 4)]
 
 
 class Rule(ABC):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ class Expected:
 
     def covers(self, span: Span) -> bool:
         """Whether ``span`` lies in one of them."""
-        return any(contains(stretch, span) for stretch in self.stretches)
+        return any_covered(self.stretches, [span])
 
     @cached_property
     def stretches(self) -> tuple[Span, ...]:
@@ -42,8 +42,7 @@ class Expected:
         called: dict[Body, bool] = dict.fromkeys(handed, True)
         for run in filter(None, self.program.runs.values()):
             for call in run.recorder.local_calls():
-                inside = any(contains(stretch, call.span) for stretch in stretches)
-                called[call.fn.body] = inside and called.get(call.fn.body, True)
+                called[call.fn.body] = any_covered(stretches, [call.span]) and called.get(call.fn.body, True)
         for body, only in called.items():
             if only and body.parent is not None and body.parent.kind == "function":
                 yield body
@@ -55,6 +54,6 @@ def block_of(body: Body, region: int, entered: Span) -> Span:
     return (*entered[:2], *max((span[2:] for span in spans), default=entered[2:]))
 
 
-def contains(stretch: Span, span: Span) -> bool:
-    """Whether ``span`` lies in ``stretch``."""
-    return stretch[:2] <= span[:2] and span[2:] <= stretch[2:]
+def any_covered(stretches: Collection[Span], spans: Collection[Span]) -> bool:
+    """Whether one of ``spans`` lies in one of ``stretches``."""
+    return any(stretch[:2] <= span[:2] and span[2:] <= stretch[2:] for stretch in stretches for span in spans)

@@ -21,30 +21,30 @@ def saved(definitions: Definitions, run: Run, edit: Edit) -> tuple[Saved, ...]:
     """What keeps the target of an edit, or, where that is each item of a collection in turn, one of the items."""
     if not edit.loops:
         return edit.saved
-    if edit.saved:
-        return tuple(one for one in edit.saved if not is_of_another(definitions, run, edit, one))
     earlier = {one for atom in edit.target.atoms for one in run.passed_on.get(atom, ())}
-    if not (edit.some or earlier):
+    if not (edit.saved or edit.some or earlier):
         return ()
     aliases = Aliases(definitions, run)
     event = aliases.events.get(edit.span)
     ref = aliases.edited(event)
+    if edit.saved:
+        return tuple(one for one in edit.saved if not is_of_another(definitions, ref, edit, one))
     loop = taking(definitions, ref) if ref is not None else None
     if event is None or loop is None or may_pass_by(definitions, event, loop):
         return ()
     return tuple(sorted({*edit.some, *earlier}, key=lambda one: one.span))
 
 
-def is_of_another(definitions: Definitions, run: Run, edit: Edit, saved: Saved) -> bool:
-    """Whether what is edited is made anew in every iteration, behind the operation that ``saved`` the one before."""
-    aliases = Aliases(definitions, run)
-    ref = aliases.edited(aliases.events.get(edit.span))
+def is_of_another(definitions: Definitions, ref: ir.Ref | None, edit: Edit, saved: Saved) -> bool:
+    """Whether what is edited, ``ref``, is made anew in every iteration, behind what has ``saved`` the one before."""
     load = definitions.makers.get(ref) if ref is not None else None
     keeper = definitions.calls.get(saved.span)
     if not isinstance(load, ir.Load) or keeper is None or definitions.loops(keeper)[-1:] != edit.loops[-1:]:
         return False
     made = [definitions.makers.get(store.src) for store in definitions.assigning(load)]
-    return (None not in definitions.seen.get(load, (None,)) and bool(made)) and all(
+    if not made or None in definitions.seen.get(load, (None,)):
+        return False
+    return all(
         isinstance(one, ir.Call)
         and saved.span < one.span < edit.span
         and definitions.loops(one)[-1:] == edit.loops[-1:]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import CONTAINER, RESULT, TENSOR, Atom, Cls, Fn, Obj, Sym, Tuple, Value
 from gradlint.project.edits import kept_by_code
+from gradlint.project.values import demands
 from gradlint.torch_model import PARAMETERS, operator, saved, several_results
 from gradlint.transfer import calls
 
@@ -66,24 +68,17 @@ def free(ip: Interpreter, target: Value) -> None:
     """A backward from ``target`` frees what was saved by the operations that led to it, and by no others."""
     if not any(place.saved for place in ip.state.places.values()):
         return
-    walked = walked_from(ip, target)
+
+    def items(atom: Atom) -> Iterator[Atom]:
+        for item in atom.items if isinstance(atom, Tuple) else (ip.state.contents.get(atom, ()),):
+            yield from item
+
+    walked = demands.ancestors(ip.run, target, items)
     for atom, place in ip.state.places.items():
         if place.saved:
             ip.state.places[atom] = place._replace(
                 saved=frozenset(one for one in place.saved if one.result not in walked)
             )
-
-
-def walked_from(ip: Interpreter, target: Value) -> set[Atom]:
-    """``target`` and all that it may have been computed from, the items of tuples and containers among them."""
-    found, pending = set(target), list(target)
-    while pending:
-        atom = pending.pop()
-        items = atom.items if isinstance(atom, Tuple) else (ip.state.contents.get(atom, ()),)
-        new = {*ip.run.origins.get(atom, ()), *(one for item in items for one in item)} - found
-        found |= new
-        pending += new
-    return found
 
 
 def is_held(ip: Interpreter, atom: Atom) -> bool:

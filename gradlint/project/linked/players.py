@@ -24,14 +24,18 @@ def are_on_one_side(protocol: Protocol, tracer: Tracer, backward: Op, one: Value
     assert isinstance(backward.what, Backward)
     run, program = protocol.run, protocol.program
     calls = through_calls(run, tracer)
+
+    def given(atom: Atom) -> frozenset[Atom]:
+        return calls.get(atom, frozenset())
+
     forwards = run.recorder.all(Forward)
-    reached = demands.ancestors(run, backward.what.target.atoms, calls)
+    reached = demands.ancestors(run, backward.what.target.atoms, given)
     for judge in forwards:
         if not reached & judge.result.atoms or judge.module.atoms & (one | other):
             continue
         if any(program.is_free_of_parameters(module) for module in judge.module.atoms):
             continue
-        behind = demands.ancestors(run, judge.result.atoms, calls) - judge.result.atoms
+        behind = demands.ancestors(run, judge.result.atoms, given) - judge.result.atoms
         made_by = {module for each in forwards if behind & each.result.atoms for module in each.module.atoms}
         if made_by & one and made_by & other:
             return True

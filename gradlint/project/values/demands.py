@@ -7,7 +7,7 @@ anything else would raise there. A body that proves such a thing is solved again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
@@ -69,12 +69,14 @@ def is_transparent(run: Run, call: ir.Call, is_free: Callable[[Atom], bool]) -> 
     )
 
 
-def ancestors(run: Run, targets: frozenset[Atom], more: Mapping[Atom, frozenset[Atom]] | None = None) -> set[Atom]:
+def ancestors(
+    run: Run, targets: frozenset[Atom], more: Callable[[Atom], Iterable[Atom]] = lambda atom: ()
+) -> set[Atom]:
     """``targets`` and everything they were computed from, as the run and ``more`` have it."""
     pending, seen = list(targets), set(targets)
     while pending:
         atom = pending.pop()
-        new = {*run.origins.get(atom, ()), *(more or {}).get(atom, ())} - seen
+        new = {*run.origins.get(atom, ()), *more(atom)} - seen
         seen |= new
         pending.extend(new)
     return seen

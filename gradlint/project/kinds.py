@@ -16,7 +16,7 @@ from gradlint.domains.values import (
     Sym,
 )
 from gradlint.project import classes
-from gradlint.torch_model import modules, optimizers, parameter_free_modules, roles, trainable_modules
+from gradlint.torch_model import names_module, optimizers, parameter_free_modules, roles, trainable_modules
 from gradlint.transfer.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Kinds:
                 return classes.is_module(atom.cls)
             if not atom.type.startswith("torch."):
                 return atom in self.seen_as_module
-            return atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
+            return names_module(atom.type)
         if isinstance(atom, Sym) and not roles.is_class(atom.path.partition("[")[0]):
             if atom.annotation:
                 cls = self.class_behind(atom)

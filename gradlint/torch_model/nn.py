@@ -48,6 +48,11 @@ def modules() -> frozenset[str]:
     return trainable_modules() | container_modules() | parameter_free_modules()
 
 
+def names_module(name: str) -> bool:
+    """Return whether ``name``, in full, is that of a class of ``torch.nn`` that derives from ``nn.Module``."""
+    return name.startswith("torch.nn.") and name.rpartition(".")[2] in modules()
+
+
 @cache
 def trainable_modules() -> frozenset[str]:
     """Return the modules that have parameters of their own by default."""

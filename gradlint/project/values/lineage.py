@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import PARAMETER, Api, Atom, Cls, Fn, Method, Obj
+from gradlint.domains.values import PARAMETER, Api, Cls, Fn, Method, Obj
 from gradlint.facts import Forward
 from gradlint.ir import events as ir
 from gradlint.project.values.call_uses import is_cut
@@ -20,7 +20,7 @@ from gradlint.torch_model import (
     foreign_functions,
     function_cuts,
     integer_casts,
-    modules,
+    names_module,
     nondifferentiable,
     numpy_cuts,
     roles,
@@ -104,7 +104,8 @@ class Lineage:
             in_sight = any(isinstance(atom, (Fn, Cls)) for atom in callees)
             yield from given if len(call.args) == 2 and not call.keywords and not in_sight else ()
             return
-        if call.span in self.forwards or (callees and all(map(is_layer, callees))):
+        of_torch = bool(callees) and all(isinstance(atom, Obj) and names_module(atom.type) for atom in callees)
+        if call.span in self.forwards or of_torch:
             yield from given
             return
         is_torch = bool(callees) and all(isinstance(atom, Api) and keeps(atom.name) for atom in callees)
@@ -172,11 +173,6 @@ class Lineage:
         if forward is None or not forward.result.atoms or self._is_off(event):
             return False
         return all(self.run.plain.get(atom) == tensor.GRAPH for atom in forward.result.atoms if isinstance(atom, Obj))
-
-
-def is_layer(atom: Atom) -> bool:
-    """Whether an atom is a layer, an activation or a loss of torch."""
-    return isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and atom.type.rpartition(".")[2] in modules()
 
 
 def is_of_tensor(name: str) -> bool:

@@ -8,11 +8,10 @@ ONE_TENSOR = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?:\w+\.)*\w*Tensor[
 """An annotation of a tensor, or of one that may be missing."""
 
 MODULE = re.compile(
-    r"(?:^|[._])(?:model|net|network|module|encoder|decoder|generator|discriminator|critic|actor|policy|backbone"
-    r"|classifier|unet|vae|transformer|teacher|student|q_?net(?:work)?|target_net|value_net|policy_net|netG|netD|net_?[gd]"
-    r"|ema_model|[A-Za-z]*Net|[A-Za-z]*Model)$"
-    r"|(?:^|[._])(?:model|net|network|critic|actor|generator|discriminator|policy|q_?net(?:work)?)_?[0-9]?"
-    r"(?:_(?:old|target|local|online|ema|lagged|frozen|teacher))?$",
+    r"(?:^|[._])(?:module|encoder|decoder|backbone|classifier|unet|vae|transformer|teacher|student"
+    r"|target_net|value_net|policy_net|netG|netD|net_?[gd]|ema_model|[A-Za-z]*Net|[A-Za-z]*Model"
+    r"|(?:model|net|network|critic|actor|generator|discriminator|policy|q_?net(?:work)?)_?[0-9]?"
+    r"(?:_(?:old|target|local|online|ema|lagged|frozen|teacher))?)$",
 )
 """The last part of a path that names a module; several of a kind are numbered, copies say what they are for."""
 
@@ -78,7 +77,7 @@ EVALUATION = re.compile(
     r"^_*(?:eval(?:uate|uation)?|valid(?:ate|ation)?|val|test|predict(?:ion)?|infer(?:ence)?)(?:_(?:epoch|step|loop|model|net|network"
     r"|batch|one_epoch|dataset|loader|data|accuracy|metrics|loss|set|once|all|fn|imgs?|images?|nets?|proba|classes|labels?))?$"
     r"|^_*(?:eval(?:uate|uation)?|validat(?:e|ion)|predict|infer(?:ence)?)_\w+$"
-    r"|^(?:compute|calc(?:ulate)?|get|measure|check)_(?:val_|test_|valid_)?(?:accuracy|acc|metrics?|fid|bleu|perplexity|map|auc)$"
+    r"|^(?:compute|calc(?:ulate)?|get|measure|check)_(?:val_|test_|valid_)?(?:acc|metrics?|fid|bleu|map|auc)$"
     r"|^_*(?:\w+_)?(?:accuracy|perplexity)$"
 )
 """Names of functions that evaluate or predict."""

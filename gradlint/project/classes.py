@@ -20,6 +20,8 @@ OPTIMIZER_BASE = re.compile(r"(?:^|\.)\w*Optimizer$")
 SHORT = 4
 """A method that raises and has no more blocks than this in its graph does nothing else."""
 FUNCTION_BASE = "torch.autograd.Function"
+SAVED = ("saved_tensors", "saved_variables")
+"""What the context of a custom function calls what was saved, now and once."""
 HOOKS = frozenset("forward step closure".split())
 """Methods that somebody outside the file calls."""
 

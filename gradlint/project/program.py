@@ -160,6 +160,8 @@ class Program(Scopes, Kinds):
         """Tensors of integers or bools."""
         self.kept: dict[tuple[Body, frozenset[str]], Kept] = {}
         """What functions keep for backward, by those of their arguments that are on the graph."""
+        self.kept_by_apply: dict[Cls, tuple[frozenset[int], bool]] = {}
+        """The same of custom autograd functions: the positions of inputs, and whether the result is kept."""
         self.asking = 0
         """How many such questions are under way."""
         self.editing: dict[Body, bool] = {}
@@ -192,6 +194,7 @@ class Program(Scopes, Kinds):
         self.recursive.clear()
         self.assumed.clear()
         self.kept.clear()
+        self.kept_by_apply.clear()
         return True
 
     def run(self, body: Body, entry: int) -> Run | None:

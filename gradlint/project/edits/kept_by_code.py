@@ -144,14 +144,22 @@ def keeps_input(program: Program, cls: Cls) -> bool:
 
 def by_custom_function(program: Program, cls: Cls) -> tuple[frozenset[int], bool]:
     """The positions of the inputs that ``cls.apply`` keeps, and whether it keeps the one tensor that it returns."""
+    if cls not in program.kept_by_apply:
+        program.kept_by_apply[cls] = frozenset(), False  # while that is being found out
+        program.kept_by_apply[cls] = kept_by_apply(program, cls)
+    return program.kept_by_apply[cls]
+
+
+def kept_by_apply(program: Program, cls: Cls) -> tuple[frozenset[int], bool]:
+    """The same, found out."""
     forward = classes.own_function(program, cls, "forward")
     if forward is None or program.stubs.is_stub(forward.body) or classes.method(program, cls, "setup_context"):
         return frozenset(), False
     body = forward.body
     names = [one.name for one in body.parameters]
-    run = program.solved_with(body, {})
     kept = [ref for call in saving_calls(body) for at, ref in enumerate(call.args) if at not in call.starred]
-    if run is None or not kept or not reads_saved(program, cls):
+    run = program.solved_with(body, {}) if kept and reads_saved(program, cls) else None
+    if run is None:
         return frozenset(), False
     made = {event.dst: event for block in body.graph.blocks for event in block.events if isinstance(event, ir.Load)}
     bound = {event.name for block in body.graph.blocks for event in block.events if isinstance(event, ir.Store)}
@@ -173,7 +181,7 @@ def reads_saved(program: Program, cls: Cls) -> bool:
     """Whether ``backward`` takes the saved tensors, which is where torch finds that one was edited."""
     backward = classes.own_function(program, cls, "backward")
     events = [event for block in backward.body.graph.blocks for event in block.events] if backward is not None else []
-    return any(isinstance(event, ir.Attr) and event.name in ("saved_tensors", "saved_variables") for event in events)
+    return any(isinstance(event, ir.Attr) and event.name in classes.SAVED for event in events)
 
 
 # -- where it matters --------------------------------------------------------------------------------------

@@ -191,7 +191,7 @@ def unset(known: Class, backward: Method, methods: list[Method]) -> Iterator[Bro
         seen.add(read.name)
         if read.name not in own | written:
             yield BrokenState(read.span, "unset", read.name, at)
-        elif read.name in ("saved_tensors", "saved_variables") and takes_saved(backward, read) and not saves(methods):
+        elif read.name in classes.SAVED and takes_saved(backward, read) and not saves(methods):
             yield BrokenState(read.span, "unsaved", read.name, at)
 
 

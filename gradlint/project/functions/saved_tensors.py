@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
+from gradlint.project.classes import SAVED
 from gradlint.project.functions.context_methods import is_none, plain_atoms
 
 if TYPE_CHECKING:
     from gradlint.project.functions.context_methods import Method
     from gradlint.project.functions.custom_functions import Class
 
-SAVED = ("saved_tensors", "saved_variables")
 ADDS = frozenset("append insert add".split())
 """Methods of containers that keep what they are given."""
 

@@ -37,7 +37,7 @@ def lent(program: Program, definitions: Definitions, call: ir.Span) -> str:
     if all(isinstance(reader, ir.Discard) for reader in definitions.readers.get(event.dst, ())):
         return ""
     name = handed_in(definitions, method.obj)
-    known = {parameter.name for parameter in body.parameters[body.parent is not None and body.parent.kind == "class" :]}
+    known = {parameter.name for parameter in body.parameters[classes.is_method(body) :]}
     return "" if name not in known or RESULT.search(name) or CARRIED.search(name) else name
 
 

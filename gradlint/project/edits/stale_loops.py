@@ -15,6 +15,7 @@ from gradlint.project.edits.late_backwards import is_layer, is_owned, is_reached
 from gradlint.project.lifetime.walked import start_of
 from gradlint.project.values import demands
 from gradlint.project.values.lineage import Lineage
+from gradlint.project.values.own_leaves import is_true
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward, Forward, Step
@@ -59,8 +60,7 @@ class Loops:
         """Whether a pass keeps the graph for certain."""
         call = self.known.calls.get(backward.span)
         given = dict(call.keywords).get("retain_graph", ir.OPAQUE_REF) if call is not None else ir.OPAQUE_REF
-        flag = self.known.makers.get(given)
-        return isinstance(flag, ir.Const) and flag.value is True
+        return is_true(self.known, given)
 
     def stale(self, backward: Backward, steps: list[Step], forwards: list[Forward]) -> LateBackward | None:
         """A forward before the loop that the pass surely goes through, of a module that a step in the loop changes."""

@@ -15,6 +15,7 @@ from gradlint.ir import events as ir
 from gradlint.project.functions import saved_tensors
 from gradlint.project.functions.lending import SAME
 from gradlint.project.values.definitions import ENTERED
+from gradlint.project.values.own_leaves import is_true
 from gradlint.torch_model import in_place_functions, in_place_methods, in_place_operators, inplace_keyword, views
 
 if TYPE_CHECKING:
@@ -61,18 +62,16 @@ def written_by(method: Method, call: ir.Call) -> Iterator[Written]:
     if name:
         if name in in_place_functions() and call.args:
             yield Written(call, call.args[0], name.rpartition(".")[2])
-        elif name in inplace_keyword() and call.args and is_true(method, keywords.get("inplace")):
+        elif (
+            name in inplace_keyword()
+            and call.args
+            and is_true(method.definitions, keywords.get("inplace", ir.OPAQUE_REF))
+        ):
             yield Written(call, call.args[0], f"{name.rpartition('.')[2]}(inplace=True)")
         elif name.startswith("torch.") and "out" in keywords:
             yield Written(call, keywords["out"], f"{name.rpartition('.')[2]}(out=...)")
     elif isinstance(attribute, ir.Attr) and in_place_methods().get(attribute.name) == "edit":
         yield Written(call, attribute.obj, attribute.name)
-
-
-def is_true(method: Method, ref: ir.Ref | None) -> bool:
-    """Whether an argument is True."""
-    event = method.maker(ref) if ref is not None else None
-    return isinstance(event, ir.Const) and event.value is True
 
 
 def origin(known: Class, backward: Method, ref: ir.Ref) -> str:

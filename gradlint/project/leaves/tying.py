@@ -9,6 +9,7 @@ from gradlint.domains.values import PARAMETER, Atom, Obj
 from gradlint.facts import Backward, Forward
 from gradlint.facts.leaves import Untied
 from gradlint.ir import events as ir
+from gradlint.project import classes
 from gradlint.project.protocol.owned import Owned
 
 TIES = re.compile(r"(?:^|_)(?:tie|tied|tying|share|shared|sharing)(?:_|$)")
@@ -98,7 +99,7 @@ class Tying(Owned):
 
     def _is_of_module(self) -> bool:
         builds = self.body.name == "__init__" or TIES.search(self.body.name) is not None
-        return builds and self.body.parent is not None and self.body.parent.kind == "class"
+        return builds and classes.is_method(self.body)
 
     def _late(self) -> Iterator[Untied]:
         """``b.weight = a.weight`` after an optimizer has taken the parameters of ``b``."""

@@ -16,6 +16,7 @@ from gradlint.domains import tensor
 from gradlint.domains.values import GRAD, PARAMETER, Api, Obj, Sym, Value
 from gradlint.facts.edits import SharedEdit
 from gradlint.ir import events as ir
+from gradlint.project import classes
 from gradlint.project.values.definitions import ENTERED, Definitions, written
 from gradlint.project.values.own_leaves import asks_for_gradient, becomes_leaf
 from gradlint.torch_model import in_place_methods, views
@@ -155,7 +156,7 @@ class Aliases:
         self.definitions, self.run = definitions, run
         body = definitions.body
         self.parameters = {parameter.name for parameter in body.parameters if parameter.kind != "kwargs"}
-        if body.parent is not None and body.parent.kind == "class" and body.parameters:
+        if classes.is_method(body) and body.parameters:
             self.parameters -= {"self", "cls", "ctx"}
         self.links = [
             Link(store, alias)

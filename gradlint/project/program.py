@@ -164,7 +164,7 @@ class Program(Scopes, Kinds):
         """The same of custom autograd functions: the positions of inputs, and whether the result is kept."""
         self.asking = 0
         """How many such questions are under way."""
-        self.editing: dict[Body, bool] = {}
+        self.edited_until: dict[Body, tuple[int, int]] = {}
         self.sequences: dict[Atom, list[Value]] = {}
         self.owners: dict[Atom, Value] = {}
         self.made_from: dict[Atom, frozenset[Atom]] = {}

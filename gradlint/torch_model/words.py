@@ -55,11 +55,11 @@ _WORDS = [
         r"\.numpy\(\)(?<!detach\(\)\.numpy\(\))(?<!detach\(\)\.cpu\(\)\.numpy\(\))"
         r"(?<!\.data\.numpy\(\))(?<!\.data\.cpu\(\)\.numpy\(\))"
     ),
-    re.compile(r"\bcheckpoint\("),
+    re.compile(r"checkpoint\((?<!\wcheckpoint\()"),
     # A result that is written into a tensor.
     re.compile(r"(?<=[(, \n])out=(?!None\b)[A-Za-z_]"),
     # The methods of a custom function, also as they were written before they were static.
-    re.compile(r"\bctx(?=[.,)])"),
+    re.compile(r"ctx(?<!\wctx)(?=[.,)])"),
     re.compile(r"def (?:forward|backward|vjp)\((?!self\b)"),
     re.compile(r"self\.save(?:_for_backward|d_tensors|d_variables)\b"),
     # State that is computed from itself.
@@ -70,7 +70,7 @@ _WORDS = [
     re.compile(r"(?:ema|avg|average|shadow)\w*\[[^\]\n]+\][ \t]*=[^=\n]"),
     re.compile(r"m(?:ax|in)(?:imum)?\(\s*self\.\w+\s*,"),
     # An optimizer of one's own.
-    re.compile(r"\bin self\.param_groups\b"),
+    re.compile(r"in self\.param_groups\b(?<!\win self\.param_groups)"),
     # A recurrent state that is an attribute, and what is computed once.
     re.compile(r"self\.\w*cached?_?\w*[ \t]*=[ \t]*(?!None\b|cached?\b|\w*_?cache\b|[\[{\d])"),
     re.compile(r"self\.(\w+)\)?[ \t]*=[ \t]*self\.\w+\([^\n]*\bself\.\1\b"),
@@ -89,7 +89,7 @@ _WORDS = [
     # A constant among the parameters, and a method in the place of the module.
     re.compile(r"Parameter\([^\n]*(?:_window\(|from_numpy|arange\(|linspace\(|eye\(|tensor\(\[)"),
     re.compile(r"Parameter\(\s*\w*(?:window|sobel|laplac|gauss|filter|mel|freqs?|grid|anchor|dct|mean|std)"),
-    re.compile(r"(?<!super\(\))(?<!self)\.forward\("),
+    re.compile(r"\.forward\((?<!super\(\)\.forward\()(?<!self\.forward\()"),
     # A hook that may edit what it is given, or return it.
     re.compile(r"\.register_(?:full_backward_(?:pre_)?|backward_|post_accumulate_grad_|forward_)?hook\("),
     # A sum of something detached and something that is not: a straight-through estimate.
@@ -119,12 +119,13 @@ _SINGULAR = re.compile(
 )
 """What has no finite derivative somewhere."""
 _TAKES_OUT = [
-    re.compile(r"\btorch\.(?:where|nan_to_num)\((?!.{0,24}\)[\[ \n])"),
-    re.compile(r"(?:\blog\w*\(|sqrt\(|reciprocal\(|/)[^\n]*\.masked_fill\("),
+    re.compile(r"torch\.(?<!\wtorch\.)(?:where|nan_to_num)\((?!.{0,24}\)[\[ \n])"),
     re.compile(r"\.nan_to_num\("),
 ]
 """What takes out the elements for which that matters."""
-_TO_ITSELF = re.compile(r"\.sqrt\(\)|torch\.sqrt\(")
+_FILLED = re.compile(r"(?:\blog\w*\(|sqrt\(|reciprocal\(|/)[^\n]*\.masked_fill\(")
+"""The same, in the line that computes it."""
+_TO_ITSELF = re.compile(r"\.sqrt\((?:\)|(?<=torch\.sqrt\())")
 
 _AUGMENTED = re.compile(r"=(?<=[-+*/@%&|^]=)(?!=)")
 _ITEM = re.compile(r"\](?=[ \t]*=[^=])")
@@ -146,7 +147,7 @@ _ENTRY = re.compile(
 _NO_TENSOR = re.compile(r"\][ \t]*=[ \t]*(?:[\[\"'{]|[rf][\"']|None\b|nn\.|len\(|list\(|tuple\(|dict\(|str\()")
 
 _TRANSFORM = re.compile(r"(?<![.\w])(?:grad|grad_and_value|vjp|vhp|hvp|hessian|jacobian)\(")
-_TWICE = re.compile(r"create_graph|\b(?:hessian|hvp|vhp|gradgradcheck)\(")
+_TWICE = ("create_graph", "hessian(", "hvp(", "vhp(", "gradgradcheck(")
 _SETS_TO_VARIABLE = re.compile(r"set_grad_enabled\((?:mode=)?(?!True|False|None)[a-z_]\w*\)")
 _DEFINED = re.compile(r"def[ \t]+(\w+)")
 _FILLED_ONCE = re.compile(r"if (?:not hasattr\(self, ?[\"'])?(?:self\.)?(\w+)(?: is None|[\"']\)):\s+self\.\1[ \t]*=")
@@ -233,11 +234,9 @@ def _places(text: str) -> Iterator[int]:
     if "register_buffer" in text:
         yield from _buffers(text)
     yield from _items(text)
-    spoilt = _SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)
-    if spoilt and any(word.search(text) for word in _IN_PLACE):
-        for word in _IN_PLACE:
-            for match in word.finditer(text):
-                yield match.start()
+    layers = [match.start() for word in _IN_PLACE for match in word.finditer(text)]
+    if layers and (_SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)):
+        yield from layers
 
 
 def _aliases(text: str) -> Iterator[int]:
@@ -275,10 +274,11 @@ def _buffers(text: str) -> Iterator[int]:
 
 def _taken_out(text: str) -> Iterator[int]:
     """What takes elements out of what may have no finite derivative there, and the roots of sums."""
-    if _SINGULAR.search(text):
-        for word in _TAKES_OUT:
-            for match in word.finditer(text):
-                yield match.start()
+    found = [match.start() for word in _TAKES_OUT for match in word.finditer(text)]
+    if found and _SINGULAR.search(text):
+        yield from found
+    if ".masked_fill(" in text:
+        yield from (match.start() for match in _FILLED.finditer(text))
     for match in _TO_ITSELF.finditer(text):
         if ".sum(" in text[max(0, match.start() - 200) : match.end() + 200]:
             yield match.start()
@@ -289,8 +289,9 @@ def _past_apply(text: str) -> Iterator[int]:
 
     In a text that differentiates twice all of their uses: a gradient may go through ``apply``.
     """
-    use = r"\b" if _TWICE.search(text) else r"(?:(?:\.forward)?\(|\.apply\(\s*[\[({])"
-    for name in {head.group(1) for head in _CUSTOM_FUNCTION.finditer(text)}:
+    names = {head.group(1) for head in _CUSTOM_FUNCTION.finditer(text)}
+    use = r"\b" if any(word in text for word in _TWICE) else r"(?:(?:\.forward)?\(|\.apply\(\s*[\[({])"
+    for name in names:
         for match in re.finditer(rf"\b(?<!class ){name}{use}", text):
             yield match.start()
 

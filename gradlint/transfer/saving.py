@@ -184,7 +184,11 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
 
 def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """Note whether the code of a module's ``forward`` keeps the tensor that it returns."""
-    if not isinstance(module, Obj) or site.given is not None or not kept_by_code.matters(ip.program, ip.body):
+    if (
+        not isinstance(module, Obj)
+        or site.given is not None
+        or not kept_by_code.matters(ip.program, ip.body, site.event.span)
+    ):
         return
     on_graph = frozenset(tracked(ip, site.args))
     kept = [kept_by_code.by_module(ip.program, cls, on_graph) for cls in kept_by_code.classes_of(ip.program, module)]
@@ -195,7 +199,7 @@ def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result
 
 def save_for_function(ip: Interpreter, site: calls.Site, fn: Fn, arguments: dict[str, Value], result: Value) -> None:
     """Note what a function of the file keeps of its arguments, and of what it returns."""
-    if site.given is not None or not kept_by_code.matters(ip.program, ip.body):
+    if site.given is not None or not kept_by_code.matters(ip.program, ip.body, site.event.span):
         return
     on_graph = frozenset(name for name, value in arguments.items() if tracked(ip, [value]))
     kept = kept_by_code.by_function(ip.program, fn.body, on_graph)
@@ -224,7 +228,7 @@ def save_for_custom_function(ip: Interpreter, site: calls.Site, atom: Sym, resul
     cls = atom.parent
     if not isinstance(cls, Cls) or not atom.path.endswith(".apply") or not ip.state.modes & grad_mode.RECORDS:
         return
-    if not tracked(ip, site.args) or site.starred or not kept_by_code.matters(ip.program, ip.body):
+    if not tracked(ip, site.args) or site.starred or not kept_by_code.matters(ip.program, ip.body, site.event.span):
         return
     inputs, output = kept_by_code.by_custom_function(ip.program, cls)
     for index in sorted(inputs):

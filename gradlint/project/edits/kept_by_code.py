@@ -48,7 +48,7 @@ def kind_of(atom: Obj) -> Kind:
 
 def by_function(program: Program, body: Body, tracked: frozenset[str]) -> Kept:
     """What a function keeps whose arguments ``tracked`` are on the graph; nothing while that is being found out."""
-    if program.stubs.is_stub(body) or body.is_generator or body.is_async:
+    if program.stubs.is_stub(body) or body.is_generator or body.is_async or body.name == "__init__":
         return NOTHING
     key = (body, tracked)
     if key not in program.kept:
@@ -187,19 +187,30 @@ def reads_saved(program: Program, cls: Cls) -> bool:
 # -- where it matters --------------------------------------------------------------------------------------
 
 
-def matters(program: Program, body: Body) -> bool:
-    """Whether it matters what the callees of ``body`` keep: it edits in place, or is asked what it keeps itself."""
-    if body not in program.editing:
-        program.editing[body] = edits(body)
-    return program.editing[body] or program.asking > 0
+def matters(program: Program, body: Body, call: ir.Span) -> bool:
+    """Whether it matters what a callee of ``body`` keeps: something is edited after the call, or it is asked what
+    ``body`` keeps itself.
+    """
+    if program.asking:
+        return True
+    if body not in program.edited_until:
+        program.edited_until[body] = edited_until(body)
+    return call[:2] < program.edited_until[body]
 
 
-def edits(body: Body) -> bool:
-    """Whether anything may be edited in place in a body."""
+def edited_until(body: Body) -> tuple[int, int]:
+    """The line and column before which a body may edit something in place: the end of the loop around the last edit."""
+    last = (0, 0)
     for block in body.graph.blocks:
         for event in block.events:
-            if isinstance(event, (ir.Augment, ir.SetItem)):
-                return True
-            if isinstance(event, ir.Attr) and event.name in in_place_methods():
-                return True
-    return False
+            if may_edit(event):
+                place = body.graph.loops[block.loops[0]].span[2:] if block.loops else event.span[2:]
+                last = max(last, place)
+    return last
+
+
+def may_edit(event: ir.Event) -> bool:
+    """Whether an event may edit a tensor in place."""
+    if isinstance(event, ir.Attr):
+        return event.name in in_place_methods()
+    return isinstance(event, (ir.Augment, ir.SetItem))

@@ -6,7 +6,7 @@ The state joins the graph then, and drags the graphs of all earlier steps along.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -132,16 +132,19 @@ class Running(Mixing):
             return None
         given = [*event.args, *(ref for _, ref in event.keywords)]
         target = self._edited(method.obj)
+        node = self._root(target)
+        owned = node is not None and node[0] == "attr" and self._is_state(node)
+        copied = self._is_copy(target) and self._is_plain(event)
+        looked_up = method.name == "add_" and self._is_looked_up(event, target)
+        hung = next((ref for ref in given if self._is_hung_on(target, ref)), None)
+        if not (owned or copied or looked_up or hung is not None):
+            return None
         value = next((ref for ref in given if self._is_tracked(ref)), None)
         if value is None:
-            hung = next((ref for ref in given if self._is_hung_on(target, ref)), None)
             return self._made(event, self.tracer.label(self.body, target), hung, hung) if hung is not None else None
         if is_detached(self.known.makers.get(target)):
             return None
-        node = self._root(target)
-        owned = node is not None and node[0] == "attr" and self._is_state(node)
-        average = self._is_parameter(value) and self._is_plain(event) and self._is_copy(target)
-        if not owned and not average and not (method.name == "add_" and self._is_kept_elsewhere(event, target, value)):
+        if not (owned or (copied and self._is_parameter(value)) or (looked_up and self._is_walked(value))):
             return None
         return self._made(event, self.tracer.label(self.body, target), value, value)
 
@@ -168,23 +171,25 @@ class Running(Mixing):
         """``update(self.average, value)``: a function of the file writes one argument into another."""
         if not all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ())):
             return None
-        for store, value in self._joined(event):
-            node = self._root(store)
-            if node is not None and node[0] == "attr" and self._is_state(node):
-                return self._made(event, self.tracer.label(self.body, store), value, value)
+        given = (*event.args, *(ref for _, ref in event.keywords))
+        nodes = [(ref, node) for ref in given if (node := self._root(ref)) is not None and node[0] == "attr"]
+        states = [ref for ref, node in nodes if self._is_state(node)]
+        for store, value in self._joined(event, states):
+            return self._made(event, self.tracer.label(self.body, store), value, value)
         return None
 
     def _handed_back(self, made: ir.Event | None, node: Node) -> ir.Ref | None:
         """What ``x.lerp_(value)`` in a function writes into the old state, which the function hands back."""
-        pairs = self._joined(made) if isinstance(made, ir.Call) else ()
-        return next((value for store, value in pairs if self._root(store) == node), None)
+        if not isinstance(made, ir.Call):
+            return None
+        olds = [ref for ref in (*made.args, *(ref for _, ref in made.keywords)) if self._root(ref) == node]
+        return next((value for _, value in self._joined(made, olds)), None)
 
-    def _joined(self, event: ir.Call) -> Iterator[tuple[ir.Ref, ir.Ref]]:
-        """The arguments of a function of the file that it writes others into, and these, which are on the graph."""
-        fns = [atom for atom in self.tracer.value(self.body, event.func) if isinstance(atom, Fn)]
-        given = (*event.args, *(ref for _, ref in event.keywords)) if fns else ()
-        for store in given:
-            for value in given:
+    def _joined(self, event: ir.Call, states: Sequence[ir.Ref]) -> Iterator[tuple[ir.Ref, ir.Ref]]:
+        """Those of ``states`` that a function of the file writes another argument into, and this, on the graph."""
+        fns = [atom for atom in self.tracer.value(self.body, event.func) if isinstance(atom, Fn)] if states else []
+        for store in states if fns else ():
+            for value in (*event.args, *(ref for _, ref in event.keywords)):
                 joined = any(joins(self.tracer, event, fn, store, value) for fn in fns if value != store)
                 if joined and self._is_tracked(value):
                     yield store, value
@@ -286,11 +291,14 @@ class Running(Mixing):
             edit.target.graph & tensor.NO_GRAPH and not edit.target.graph & (tensor.LEAF | tensor.ANY) for edit in edits
         )
 
-    def _is_kept_elsewhere(self, event: ir.Call, target: ir.Ref, value: ir.Ref) -> bool:
-        """Whether a statement adds what the body goes backward from to something that a call looks up."""
-        looked_up = isinstance(maker := self.known.makers.get(target), ir.Call) and maker.args
-        if not looked_up or not all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ())):
-            return False
+    def _is_looked_up(self, event: ir.Call, target: ir.Ref) -> bool:
+        """Whether a statement adds something to what a call looks up: it is kept elsewhere."""
+        maker = self.known.makers.get(target)
+        is_statement = all(isinstance(one, ir.Discard) for one in self.known.readers.get(event.dst, ()))
+        return isinstance(maker, ir.Call) and bool(maker.args) and is_statement
+
+    def _is_walked(self, value: ir.Ref) -> bool:
+        """Whether the body goes backward from something, or from what is computed from it."""
         atoms = self.tracer.value(self.body, value)
         passes = self.run.recorder.backwards()
         return any(atoms & demands.ancestors(self.run, backward.target.atoms) for backward in passes)

@@ -57,8 +57,7 @@ class Mixing:
         if not any(self._root(part) == node for part in parts):
             return None
         # What has nothing of the old state in it, and is no part of such a thing itself, is what is mixed in.
-        fed = [part for part in parts if self._is_tracked(part) and not self._has(part, node)]
-        return fed[0] if fed else None
+        return next((part for part in parts if not self._has(part, node) and self._is_tracked(part)), None)
 
     def _has(self, ref: ir.Ref, node: Node) -> bool:
         return any(self._root(part) == node for part in self._parts(ref))

@@ -22,7 +22,7 @@ from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body, Graph
 from gradlint.lower.python import bodies
-from gradlint.project import program, reveal
+from gradlint.project import reveal, solving
 from gradlint.torch_model import grad_contexts
 from gradlint.transfer import switching
 
@@ -379,6 +379,6 @@ def test_fixpoints_stay_far_below_the_budget(seed: int, monkeypatch: pytest.Monk
         spent.append(solution.visits / budget)
         return solution
 
-    monkeypatch.setattr(program, "solve", counting)
+    monkeypatch.setattr(solving, "solve", counting)
     reveal.reveal(write(seed))
     assert max(spent) < 0.25

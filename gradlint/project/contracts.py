@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.values import Api, Atom, Sym
-from gradlint.project import classes
+from gradlint.project import classes, members
 from gradlint.torch_model.frameworks import SELF
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def module_at(program: Program, body: Body, path: str) -> Iterator[Atom]:
     if not rest:
         yield receiver
         return
-    for atom in program.attribute(receiver, program.class_of(body.parent), rest[0]):
+    for atom in members.attribute(program, receiver, program.class_of(body.parent), rest[0]):
         for name in rest[1:]:
             atom = program.world.sym(atom.scope, f"{atom.path}.{name}", parent=atom) if isinstance(atom, Sym) else atom
         yield atom

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import State
-from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
     CONTAINER,
     INSTANCE,
     ITERATOR,
-    PARAMETER,
     RESULT,
-    SCALAR,
-    TENSOR,
     TOP,
     Api,
     Atom,
@@ -26,28 +19,26 @@ from gradlint.domains.values import (
     Context,
     Fn,
     Literal,
-    Method,
     Obj,
     Sym,
     Tuple,
     Value,
     union,
 )
-from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, View
-from gradlint.project import classes, contracts, summaries
+from gradlint.project import classes, members, solving, summaries
+from gradlint.project.context_managers import ContextManagers
 from gradlint.project.edits import kept_by_code
 from gradlint.project.expected import Expected
 from gradlint.project.forwards import layer_lists, parameterless
 from gradlint.project.kinds import Kinds
 from gradlint.project.linked.stubs import Stubs
+from gradlint.project.outside import is_known_outside, named_class
 from gradlint.project.scopes import Scopes
 from gradlint.project.summaries import Returned, Run
 from gradlint.project.values import defaults, demands
-from gradlint.torch_model import module_methods
-from gradlint.torch_model.attributes import known_methods
 from gradlint.torch_model.contracts import contracts as known_contracts
 from gradlint.transfer import gradients, inference
 from gradlint.transfer.interpreter import Interpreter
@@ -63,37 +54,10 @@ WHOLE_MODEL = re.compile(
     r"(?:^|[._])(?:model|net|network|encoder|decoder|backbone|classifier|generator|discriminator|critic|actor)$"
 )
 """A module by this name starts with a layer that trains, and such a layer keeps its input."""
-VISITS_PER_BLOCK = 40
-"""A body whose fixpoint needs more visits than this per block, on average, is given up."""
-ANNOTATION = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?P<name>[A-Za-z_][\w.]*)[\"']?\]?(?:\s*\|\s*None)?")
-"""An annotation that names one class."""
-PLAIN_METHODS = frozenset(["builtins.staticmethod", "builtins.classmethod", "builtins.property"])
-"""Decorators of what is no method of an instance."""
-MOST_OVERRIDES = 6
-"""A method without code may stand for so many others."""
 MOST_ROUNDS = 4
 """How often the bodies are solved for captured variables whose values come to be known late."""
 DEEPEST = 25
 """How many summaries may be under way inside each other; deeper calls are unknown."""
-
-
-def is_number(value: Value) -> bool:
-    """Whether a value is a number for certain."""
-    return bool(value) and all(isinstance(atom, Literal) and isinstance(atom.value, (int, float)) for atom in value)
-
-
-@cache
-def named_class(annotation: str) -> str:
-    """The one class that an annotation names; empty if it says anything else."""
-    found = ANNOTATION.fullmatch(annotation.strip())
-    return found.group("name") if found is not None else ""
-
-
-@cache
-def is_known_outside(name: str) -> bool:
-    """Whether something imported is of torch or of Python itself, so that no file of the project can define it."""
-    root = name.partition(".")[0]
-    return root in ("torch", "numpy", "builtins") or root in sys.stdlib_module_names
 
 
 class OutOfTime(Exception):
@@ -126,6 +90,7 @@ class Program(Scopes, Kinds):
         self.abstract: dict[Body, bool] = {}
         self.runs: dict[tuple[Body, int], Run | None] = {}
         self.expected = Expected(self)
+        self.context_managers = ContextManagers(self)
         self.rounds = 0
         self.recursive: set[tuple[Body, int]] = set()
         self.assumed: dict[tuple[Body, int], tuple[int, int]] = {}
@@ -223,62 +188,16 @@ class Program(Scopes, Kinds):
         """Solve a body; again, as long as calls of itself turn out to end in modes that they were not assumed to."""
         key, others = (body, entry), len(self.runs)
         while True:
-            run = self._solve(body, entry, {})
+            run = solving.solved(self, body, entry, {})
             demanded = demands.of(run) if run is not None else {}
             if demanded:
-                run = self._solve(body, entry, demanded)
+                run = solving.solved(self, body, entry, demanded)
             exits, raises = self.assumed[key]
             if run is None or key not in self.recursive or not (run.exit_modes & ~exits or run.raise_modes & ~raises):
                 return run
             self.assumed[key] = (exits | run.exit_modes, raises | run.raise_modes)
             for late in list(self.runs)[others:]:
                 del self.runs[late]
-
-    def _solve(
-        self, body: Body, entry: int, demanded: dict[Atom, int], resume: tuple[ir.Span, int] | None = None
-    ) -> Run | None:
-        run = Run(body, entry, resume=resume)
-        interpreter = Interpreter(self, body, run)
-        run.temps, run.labels = interpreter.temps, interpreter.labels
-        graph = body.graph
-        state = State(entry)
-        self.preset(body, state)
-        run.plain.update(dict.fromkeys(self.numbers(body), tensor.PLAIN))
-        state.places.update((atom, Place(graph)) for atom, graph in demanded.items())
-        run.demanded = frozenset(demanded)
-        budget = 200 + VISITS_PER_BLOCK * len(graph.blocks)
-        solution = solve(graph.blocks, state, interpreter.transfer, budget=budget, ends_only=True)
-        if solution is None:
-            return None
-        end, raised = solution.before[graph.exit], solution.before[graph.raised]
-        if end is not None:
-            run.exit_modes, run.env, run.since, run.places = end.modes, end.env, end.since, end.places
-            if resume is None:
-                self.marks_left[(body, entry)] = end.marks
-        if raised is not None:
-            run.raise_modes = raised.modes
-        run.complete = True
-        return run
-
-    def preset(self, body: Body, state: State) -> None:
-        """Bind the parameters of ``body``."""
-        state.marks.update(self.surroundings.get(body, {}))
-        receiver = self.receiver(body)
-        for index, parameter in enumerate(body.parameters):
-            if index == 0 and receiver is not None:
-                state.env[parameter.name] = frozenset((receiver,))
-            elif parameter.kind in ("args", "kwargs"):
-                state.env[parameter.name] = TOP
-            else:
-                sym = self.world.sym(body, parameter.name, parameter.annotation)
-                state.env[parameter.name] = frozenset((sym,))
-        state.marks.update(contracts.marks(self, body))
-
-    def numbers(self, body: Body) -> list[Sym]:
-        """The parameters of ``body`` that are numbers by default."""
-        known = self.defaults.get(body, {})
-        named = (parameter for parameter in body.parameters if parameter.name in known)
-        return [self.world.sym(body, one.name, one.annotation) for one in named if is_number(known[one.name])]
 
     # -- functions -----------------------------------------------------------------------------------------
 
@@ -367,29 +286,6 @@ class Program(Scopes, Kinds):
             if isinstance(atom, Fn):
                 self.handed.setdefault(atom.body, set()).add(handed)
 
-    def generator_of(self, atom: Atom) -> Fn | None:
-        """The generator function behind a context manager made by ``contextlib.contextmanager``."""
-        fn = self.generators.get(atom)
-        return fn if fn is not None and any("contextmanager" in mark for mark in fn.marks) else None
-
-    def yields(self, body: Body, entry: int) -> dict[ir.Span, int]:
-        """The modes in force at each ``yield`` of a generator that is entered in the single mode ``entry``."""
-        run = self.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
-        return (
-            {place: grad_mode.resolve(modes, entry) for place, modes in run.yields.items()} if run is not None else {}
-        )
-
-    def resumed(self, body: Body, entry: int, place: ir.Span, mode: int) -> int:
-        """The modes in which a generator ends that goes on from the ``yield`` at ``place`` in the mode ``mode``."""
-        if self.stubs.is_stub(body):
-            return self.stubs.resumed(body, entry, mode)
-        key = (body, entry, place, mode)
-        if key not in self.resumptions:
-            self.resumptions[key] = mode
-            run = self._solve(body, entry, {}, (place, mode))
-            self.resumptions[key] = run.exit_modes if run is not None else mode
-        return self.resumptions[key]
-
     # -- contexts ------------------------------------------------------------------------------------------
 
     def entered(self, context: Value) -> None:
@@ -397,44 +293,6 @@ class Program(Scopes, Kinds):
         for atom in context:
             if isinstance(atom, Context):
                 self.used_contexts.add(atom)
-
-    def entering(self, ip: Interpreter, atom: Obj, before: int) -> tuple[int, int]:
-        """Enter an instance of a class of the file: what its ``__enter__`` does to the mode."""
-        enter, leave = self.method_of(atom, "__enter__"), self.method_of(atom, "__exit__")
-        if enter is None:
-            return before, 0
-        found = self.behind(enter, before)
-        if leave is None or before == grad_mode.INFERENCE:
-            return found, before
-        ends = {mode: self.behind(leave, mode) for mode in (grad_mode.ON, grad_mode.OFF)}
-        if all(mode == end for mode, end in ends.items()):
-            return found, 0
-        one = ends[grad_mode.ON] if ends[grad_mode.ON] == ends[grad_mode.OFF] else 0
-        return found, one | (before & grad_mode.INFERENCE) if one in grad_mode.NAMES else before
-
-    def method_of(self, atom: Atom, name: str) -> Fn | None:
-        """The method ``name`` of an instance of a class of this file."""
-        return classes.own_function(self, atom.cls, name) if isinstance(atom, Obj) and atom.cls is not None else None
-
-    def behind(self, fn: Fn, before: int) -> int:
-        """The modes in which a function returns that is called in the modes ``before``."""
-        found = 0
-        for mode in grad_mode.each(summaries.inside(fn, before)):
-            run = self.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
-            exit_modes = run.exit_modes if run is not None and run.complete else grad_mode.INHERITED
-            found |= grad_mode.resolve(exit_modes or grad_mode.INHERITED, mode)
-        return before if fn.wrappers else found
-
-    def swallows(self, cls: Cls) -> bool:
-        """Whether a context manager of the file may swallow exceptions."""
-        leave = classes.own_function(self, cls, "__exit__")
-        if leave is None:
-            return True
-        run = self.run(leave.body, grad_mode.INHERITED)
-        if run is None:
-            return True
-        values = [one.value for group in run.returned.values() for one in group]
-        return any(not all(isinstance(a, Literal) and not a.value for a in value) for value in values)
 
     # -- classes and attributes ----------------------------------------------------------------------------
 
@@ -448,34 +306,6 @@ class Program(Scopes, Kinds):
     def outside(self, name: str) -> Value:
         """What is imported from outside the file by the canonical dotted name ``name``."""
         return frozenset((self.world.api(name),)) if is_known_outside(name) else self.stubs.named(name)
-
-    def names_outside(self, atom: Atom) -> tuple[str, ...]:
-        """What to call the function ``atom`` when other files are asked for it; nothing if none of them can know it."""
-        if isinstance(atom, Sym) and atom.parent is None:
-            return self.stubs.asked_as(atom)
-        name = self._name_outside(atom)
-        return (name,) if name else ()
-
-    def _name_outside(self, atom: Atom) -> str:
-        if isinstance(atom, Api):
-            return "" if is_known_outside(atom.name) else atom.name
-        if isinstance(atom, Obj) and atom.type == RESULT and isinstance(atom.event, ir.Attr):
-            # A method of what something unknown has returned.
-            return "" if atom.event.name in known_methods() else f"?.{atom.event.name}"
-        if not isinstance(atom, (Method, Sym)):
-            return ""
-        holder = atom.receiver if isinstance(atom, Method) else atom.parent
-        last = atom.name if isinstance(atom, Method) else atom.path.rpartition(".")[2]
-        if holder is None or not last.isidentifier() or last.startswith("__"):
-            return ""
-        cls = self.class_behind(holder)
-        if isinstance(cls, Cls) and classes.is_module(cls) and last in module_methods():
-            return ""
-        if isinstance(cls, Cls):
-            return f"{self.identity(cls.body)}.{last}"
-        if isinstance(cls, Api) and (cls.name != "torch.nn.Module" or last in module_methods()):
-            return f"{cls.name}.{last}"
-        return "" if last in known_methods() else f"?.{last}"
 
     def identity(self, body: Body) -> str:
         """The id, among all files, of a function or class at the margin of its file."""
@@ -496,53 +326,9 @@ class Program(Scopes, Kinds):
             return known
         return None
 
-    def method_by_annotation(self, atom: Sym, name: str) -> Value:
-        """The method ``name`` of a parameter whose annotation names a class in sight; nothing if it has none."""
-        cls = self.class_behind(atom)
-        found = classes.method(self, cls, name) if isinstance(cls, Cls) else None
-        methods = [one for one in found or () if isinstance(one, Fn) and not PLAIN_METHODS & set(one.marks)]
-        return frozenset().union(*(self._bound(fn, atom) for fn in methods))
-
     def starred(self, name: str) -> Value:
         """What a name is that only an ``import *`` may have bound."""
         return self.stubs.starred(name, self.stars, super().starred(name))
-
-    def inherited(self, cls: Cls, name: str) -> Value | None:
-        """The method ``name`` that the bases of ``cls`` give its instances; None for one out of sight."""
-        holder = self.instance(cls)
-        for base in classes.lineage(cls)[1:]:
-            found = self.namespaces.get(base, {}).get(name) if isinstance(base, Cls) else None
-            functions = [atom for atom in found or () if isinstance(atom, Fn)]
-            if functions:
-                return frozenset(self.world.fn(fn.body, holder, fn.wrappers, fn.marks) for fn in functions)
-        return None
-
-    def attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
-        """The attribute ``name`` of an instance of ``cls`` or of the class itself."""
-        own = self.written(cls, name)
-        found = classes.method(self, cls, name) if own is None else own
-        if found is None:
-            return self.unknown_attribute(holder, cls, name)
-        bound: set[Atom] = set()
-        for atom in found:
-            if isinstance(atom, Obj) and atom.type == PARAMETER and isinstance(holder, Obj):
-                bound.add(self.world.obj(atom.event, PARAMETER, owner=holder, name=f"{holder.label}.{name}"))
-            elif not isinstance(atom, Fn) or isinstance(holder, Cls) or "builtins.staticmethod" in atom.marks:
-                bound.add(atom)
-            elif own is not None and (atom.receiver is not None or not classes.is_method(atom.body)):
-                bound.add(atom)  # a function that the object itself holds is not given the object
-            elif "builtins.property" in atom.marks or any("cached_property" in mark for mark in atom.marks):
-                bound.add(self.world.sym(holder, f"{holder.label}.{name}", parent=holder))
-            else:
-                bound |= self._bound(atom, holder)
-        return frozenset(bound)
-
-    def _bound(self, fn: Fn, holder: Atom) -> Value:
-        """A method of ``holder``; of one without code, those that other classes have in its place."""
-        functions = [fn]
-        if self.is_abstract(fn.body):
-            functions = [*self.stubs.overrides(fn.body), *classes.replacements(self, fn)][:MOST_OVERRIDES] or [fn]
-        return frozenset(self.world.fn(one.body, holder, one.wrappers, one.marks) for one in functions)
 
     def is_abstract(self, body: Body) -> bool:
         """Whether a function is a method without code of its own."""
@@ -550,26 +336,6 @@ class Program(Scopes, Kinds):
             stub = self.stubs.is_stub(body)
             self.abstract[body] = self.stubs.is_abstract(body) if stub else classes.is_abstract(body)
         return self.abstract[body]
-
-    def unknown_attribute(self, holder: Atom, cls: Cls, name: str) -> Value:
-        """An attribute that no code of the file sets."""
-        if name in ("weight", "bias") and classes.is_trainable_layer(cls):
-            return frozenset((self.world.obj(cls.body, PARAMETER, owner=holder, name=f"{holder.label}.{name}"),))  # type: ignore[arg-type]
-        if classes.is_module(cls) and name in module_methods():
-            return frozenset((self.world.method(holder, name),))
-        if name in KNOWN_METHODS or self.contracts.method(classes.names(self, cls), "", name) is not None:
-            return frozenset((self.world.method(holder, name),))
-        return frozenset((self.world.sym(holder, f"{holder.label}.{name}", parent=holder),))
-
-    def written(self, cls: Cls, name: str) -> Value | None:
-        """What the methods of the class, and of its bases in the file, store in ``self.name``."""
-        for base in classes.lineage(cls):
-            if isinstance(base, Cls):
-                self.prepare(base)
-                found = self.attributes.get(base, {}).get(name)
-                if found:
-                    return found
-        return None
 
     def is_parameterless(self, module: Atom) -> bool:
         """Whether a module is an instance of a class of the project that has no parameters for certain."""
@@ -580,41 +346,11 @@ class Program(Scopes, Kinds):
         """Whether instances of ``cls`` hold ``part``; see `classes.holds`."""
         return classes.holds(self, cls, part)
 
-    def prepare(self, cls: Cls) -> None:
-        """Run the constructor of a class once, so that its attributes are known."""
-        if cls in self.attributes:
-            return
-        self.attributes[cls] = {}
-        for name in ("__init__", "setup", "build"):
-            fn = classes.own_function(self, cls, name)
-            if fn is not None and fn.body.parent is cls.body:
-                self.run(fn.body, grad_mode.INHERITED)
-
-    def attribute_written(self, cls: Cls, name: str, value: Value) -> None:
-        """``self.name = value``: kept if it tells more than the name does."""
-        self.own_names.setdefault(cls, set()).add(name)
-        unknown = frozenset(
-            atom for atom in value if isinstance(atom, Sym) or (isinstance(atom, Obj) and atom.type == RESULT)
-        )
-        if unknown:
-            self.unknown_attributes[cls, name] = self.unknown_attributes.get((cls, name), frozenset()) | unknown
-        telling = frozenset(
-            atom
-            for atom in value | defaults.layers(self, value)
-            if isinstance(atom, (Fn, Cls, Api, Literal))
-            or (isinstance(atom, Obj) and atom.type not in (RESULT, SCALAR, TENSOR))
-        )
-        if not telling or (len(telling) == 1 and telling == self.world.none):
-            return
-        self.attribute_values.update(telling)
-        known = self.attributes.setdefault(cls, {}).get(name)
-        self.attributes[cls][name] = telling if known is None else union([known, telling])
-
     def instantiate(self, ip: Interpreter, site: Site, cls: Cls) -> Value:
         """Call a class of the file."""
         for value in site.values():
             self.escaped(value)
-        self.prepare(cls)
+        members.prepare(self, cls)
         made = self.world.obj(site.event, INSTANCE, cls=cls, name=cls.label)
         self.made_from[made] = frozenset().union(*(reach(ip, value) for value in site.values()))
         if classes.is_module(cls):
@@ -691,7 +427,7 @@ class Program(Scopes, Kinds):
         self.depth += 1
         self.asking += 1
         try:
-            return self._solve(body, grad_mode.INHERITED, places)
+            return solving.solved(self, body, grad_mode.INHERITED, places)
         finally:
             self.depth -= 1
             self.asking -= 1
@@ -731,9 +467,3 @@ def reach(ip: Interpreter, value: Value) -> set[Atom]:
         elif isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
             pending.extend(ip.state.contents.get(atom, ()))
     return found
-
-
-KNOWN_METHODS = frozenset(
-    """backward manual_backward step zero_grad eval train parameters named_parameters state_dict items values
-    append""".split()
-)

@@ -29,6 +29,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
+from gradlint.project import members
 from gradlint.project.values import demands
 from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
 from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
@@ -265,7 +266,7 @@ def extend(program: Program, base: Atom, rest: str) -> Value:
         return frozenset((program.world.sym(base.scope, f"{base.path}.{rest}", parent=base),))
     name, _, deeper = rest.partition(".")
     if isinstance(base, Obj) and base.cls is not None and name.isidentifier():
-        held = program.attribute(base, base.cls, name)
+        held = members.attribute(program, base, base.cls, name)
         return frozenset().union(*(extend(program, atom, deeper) for atom in held)) if deeper else held
     return frozenset((program.world.sym(base, f"{base.label}.{rest}", parent=base),))
 

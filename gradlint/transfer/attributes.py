@@ -35,6 +35,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
 from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
+from gradlint.project import members
 from gradlint.torch_model import grad_contexts, mode_queries, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
@@ -84,9 +85,9 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
     if isinstance(atom, Api):
         return ip.program.outside(torch_names.canonical(f"{atom.name}.{name}"))
     if isinstance(atom, Obj) and atom.cls is not None:
-        return ip.program.attribute(atom, atom.cls, name)
+        return members.attribute(ip.program, atom, atom.cls, name)
     if isinstance(atom, Cls):
-        return ip.program.attribute(atom, atom, name)
+        return members.attribute(ip.program, atom, atom, name)
     if isinstance(atom, (Obj, Sym)) and ip.program.is_tensor(ip, atom):
         return tensor_attribute(ip, event, atom, name)
     if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
@@ -94,10 +95,10 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
             return ip.part(event, frozenset((atom,)), RESULT)
         return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
     if isinstance(atom, Sym) and isinstance(atom.scope, Cls) and atom.path == SUPER:
-        inherited = ip.program.inherited(atom.scope, name)
+        inherited = members.inherited(ip.program, atom.scope, name)
         if inherited is not None:
             return inherited
-    if isinstance(atom, Sym) and atom.annotation and (method := ip.program.method_by_annotation(atom, name)):
+    if isinstance(atom, Sym) and atom.annotation and (method := members.method_by_annotation(ip.program, atom, name)):
         return method
     if isinstance(atom, Sym):
         if name in ("weight", "bias") and atom.path.endswith("]") and atom.parent is not None:
@@ -308,7 +309,7 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
             if name not in ("requires_grad", "grad", "data"):
                 ip.state.attributes[(atom, name)] = value
             if isinstance(atom, Obj) and atom.cls is not None and atom is ip.program.instance(atom.cls):
-                ip.program.attribute_written(atom.cls, name, value)
+                members.attribute_written(ip.program, atom.cls, name, value)
     if name == "requires_grad":
         flag(ip, event, whole, calls.truth(value), "attribute", obj)
     elif name == "grad":

@@ -35,6 +35,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
+from gradlint.project import outside
 from gradlint.torch_model import roles
 from gradlint.transfer import api, contexts, expecting, gradients, inference, methods, misuse, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
@@ -290,7 +291,7 @@ def holder_of(atom: Atom) -> Atom | None:
 def note_outside(ip: Interpreter, site: Site, callees: Value) -> None:
     """Note a call that other files may know more of."""
     for atom in callees:
-        for callee in ip.program.names_outside(atom):
+        for callee in outside.names_outside(ip.program, atom):
             call = OutsideCall(callee, ip.state.modes, site.event.span, is_telling(ip, site))
             ip.recorder.outside[ip.block.index].append(call)
 

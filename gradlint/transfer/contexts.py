@@ -123,7 +123,7 @@ def enter(ip: Interpreter, e: ir.Enter) -> None:
 def note_method(ip: Interpreter, context: Value, name: str, span: ir.Span) -> None:
     """Note that a ``with`` calls a method of an instance of a class of this file."""
     for atom in context:
-        fn = ip.program.method_of(atom, name)
+        fn = ip.program.context_managers.method_of(atom, name)
         if fn is not None:
             ip.recorder.calls[ip.block.index].append(LocalCall(fn, ip.state.modes, span, dict(ip.state.marks)))
 
@@ -167,7 +167,7 @@ def swallows(ip: Interpreter, context: Value) -> bool:
                 return True
         elif expecting.asks(atom) or (isinstance(atom, Obj) and atom.type in suppressing_contexts()):
             return True
-        if isinstance(atom, Obj) and atom.cls is not None and ip.program.swallows(atom.cls):
+        if isinstance(atom, Obj) and atom.cls is not None and ip.program.context_managers.swallows(atom.cls):
             return True
     return False
 

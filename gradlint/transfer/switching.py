@@ -17,7 +17,7 @@ from gradlint.domains.values import Atom, Context, Fn, Obj, Value
 from gradlint.torch_model import grad_contexts
 
 if TYPE_CHECKING:
-    from gradlint.project.program import Program
+    from gradlint.project.context_managers import ContextManagers
     from gradlint.transfer.interpreter import Interpreter
 
 EFFECTS = {"off": grad_mode.turn_off, "on": grad_mode.turn_on, "inference": grad_mode.enter_inference}
@@ -87,28 +87,28 @@ def _entry_of_one(ip: Interpreter, atom: Atom, before: int) -> Entry:
         restored = ip.program.restores.get(atom, before) if grad_contexts()[atom.type].on_call else before
         return Entry(set_by(ip, atom, before), restored, 0)
     if isinstance(atom, Obj) and atom.cls is not None:
-        inside, held = ip.program.entering(ip, atom, before)
+        inside, held = ip.program.context_managers.entering(atom, before)
         return Entry(inside, held, 0 if held else inside)
-    generator = ip.program.generator_of(atom)
+    generator = ip.program.context_managers.generator_of(atom)
     if generator is not None and not generator.wrappers:
-        return _entry_of_generator(ip.program, generator, before)
+        return _entry_of_generator(ip.program.context_managers, generator, before)
     return Entry(before, 0, before)
 
 
-def _entry_of_generator(program: Program, generator: Fn, before: int) -> Entry:
+def _entry_of_generator(managers: ContextManagers, generator: Fn, before: int) -> Entry:
     """Enter a context manager that a generator makes: it runs up to a ``yield``, and from there when it is left.
 
     What leaving does is read off the modes it ends in for each mode that the block may leave behind.
     """
     inside = held = kept = 0
     for mode in grad_mode.each(before):
-        yields = program.yields(generator.body, mode)
+        yields = managers.yields(generator.body, mode)
         if not yields:
             inside, kept = inside | mode, kept | mode
         for place, given in yields.items():
             inside |= given
             found = given if given == grad_mode.INFERENCE else given | grad_mode.ON | grad_mode.OFF
-            ends = {end: program.resumed(generator.body, mode, place, end) for end in grad_mode.each(found)}
+            ends = {end: managers.resumed(generator.body, mode, place, end) for end in grad_mode.each(found)}
             follows = len(ends) > 1 and all(end & modes for end, modes in ends.items())
             for end, modes in ends.items():
                 held |= modes & ~end if follows else modes
@@ -118,7 +118,9 @@ def _entry_of_generator(program: Program, generator: Fn, before: int) -> Entry:
 
 def is_code(ip: Interpreter, atom: Atom) -> bool:
     """Whether a context manager is code of this file: an instance of a class, or made by a generator."""
-    return (isinstance(atom, Obj) and atom.cls is not None) or ip.program.generator_of(atom) is not None
+    if isinstance(atom, Obj) and atom.cls is not None:
+        return True
+    return ip.program.context_managers.generator_of(atom) is not None
 
 
 def enter(ip: Interpreter, region: int, context: Value) -> None:

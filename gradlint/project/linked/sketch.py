@@ -31,7 +31,7 @@ from gradlint.linking.interface import (
 from gradlint.lower.python import suites
 from gradlint.lower.python.dispatch import span_of
 from gradlint.lower.python.names import target_names
-from gradlint.project.program import is_known_outside, named_class
+from gradlint.project.outside import is_known_outside, named_class
 from gradlint.project.scopes import BUILTINS
 from gradlint.project.values.uses import RETURNED
 from gradlint.source.positions import Lines

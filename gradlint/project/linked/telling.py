@@ -49,7 +49,7 @@ from gradlint.project.forwards import parameterless
 from gradlint.project.leaves.hidden import may_hide
 from gradlint.project.linked import parts
 from gradlint.project.linked.spent import keeps_of_steps, spent
-from gradlint.project.program import is_known_outside
+from gradlint.project.outside import is_known_outside
 from gradlint.project.summaries import reaches
 from gradlint.project.values import demands
 from gradlint.project.values.uses import OFF, RETURNED
@@ -286,7 +286,7 @@ class Telling:
             solved = self.program.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
             if solved is None or not solved.complete:
                 continue
-            yields = self.program.yields(body, entry) if body.is_generator else {}
+            yields = self.program.context_managers.yields(body, entry) if body.is_generator else {}
             given = 0
             for modes in yields.values():
                 given |= modes
@@ -300,7 +300,7 @@ class Telling:
     def _resumed(self, body: Body, entry: int, places: list[ir.Span], mode: int) -> int:
         found = 0
         for place in places:
-            found |= self.program.resumed(body, entry, place, mode)
+            found |= self.program.context_managers.resumed(body, entry, place, mode)
         return found
 
     def _effects(self, body: Body, run: Run) -> Iterator[told.Effect]:

@@ -12,6 +12,7 @@ from gradlint.domains.values import Obj
 from gradlint.facts import Backward, Leak, Modes, ModuleMode
 from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
+from gradlint.project import solving
 from gradlint.project.summaries import Run
 from gradlint.transfer.interpreter import Interpreter
 
@@ -125,7 +126,7 @@ def explicitly_raised(program: Program, run: Run) -> State | None:
     interpreter = Interpreter(program, body, Run(body, run.entry))
     interpreter.only_explicit = True
     state = State(run.entry)
-    program.preset(body, state)
+    solving.preset(program, body, state)
     solution = solve(body.graph.blocks, state, interpreter.transfer, budget=200 + 40 * len(body.graph.blocks))
     return None if solution is None else solution.before[body.graph.raised]
 

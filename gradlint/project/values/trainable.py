@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import INSTANCE, PARAMETER, Atom, Cls, Obj
-from gradlint.project import classes
+from gradlint.project import classes, members
 from gradlint.torch_model import trainable_modules
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def gives_parameters(program: Program, cls: Cls, depth: int) -> bool:
         return True
     for base in classes.lineage(cls):
         if isinstance(base, Cls):
-            program.prepare(base)
+            members.prepare(program, base)
             for value in program.attributes.get(base, {}).values():
                 if any(is_parameter(a) or (isinstance(a, Obj) and has_parameters(program, a, depth)) for a in value):
                     return True

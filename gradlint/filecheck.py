@@ -6,15 +6,14 @@ body or one rule is GRD002 while the rest goes on.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gradlint import registry, silencing
+from gradlint import garbage, registry, silencing
 from gradlint.codes import INTERNAL_ERROR, NOT_ANALYSED
 from gradlint.excerpts import shown_places
 from gradlint.finding import Certainty, Evidence, Finding, Location, Severity
@@ -107,9 +106,11 @@ def load() -> None:
 
 
 def check_batch(jobs: Sequence[Job], settings: Settings) -> list[Report]:
-    """Return the reports of several files, with garbage collection paused."""
-    with _collection_paused():
-        return [check_file(job, settings) for job in jobs]
+    """Return the reports of several files, with garbage collection put off."""
+    with garbage.put_off():
+        reports = [check_file(job, settings) for job in jobs]
+        garbage.analysed(sum(len(job.data) for job in jobs))
+    return reports
 
 
 def check_file(job: Job, settings: Settings) -> Report:
@@ -392,15 +393,3 @@ def _worded(error: Exception) -> str:
 
 def _called(body: Body) -> str:
     return f"`{body.qualname}`" if body.qualname else "the module"
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Analysis makes many objects and drops them together; looking for cycles meanwhile is wasted time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -22,9 +22,6 @@ from typing import Any
 from gradlint import filecheck
 from gradlint.filecheck import Job, Report, Settings
 
-# So much source is analysed by a worker before it looks for garbage: what is analysed lies in cycles, some 60 times
-# the size of the source, and looking after every batch would take an eighth of the time.
-_COLLECT_AFTER_BYTES = 2_000_000
 # So many batches per worker are under way or waiting: enough to keep it busy, few enough to fit in memory.
 _AHEAD = 3
 
@@ -81,7 +78,7 @@ def _feed(
     while True:
         while not lost and len(waiting) < limit and (batch := next(batches, None)) is not None:
             try:
-                waiting[executor.submit(_check, batch, settings)] = batch
+                waiting[executor.submit(filecheck.check_batch, batch, settings)] = batch
             except BrokenExecutor:
                 lost += batch
         if not waiting:
@@ -139,26 +136,9 @@ def _begin() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     filecheck.load()
-    # Whatever is loaded stays: collections need not look at it. The others are made by hand.
+    # Whatever is loaded stays: collections need not look at it.
     gc.freeze()
     gc.disable()
-
-
-def _check(batch: list[Job], settings: Settings) -> list[Report]:
-    """Check a batch in a worker, where garbage collection is off; by hand it comes after enough source."""
-    reports = filecheck.check_batch(batch, settings)
-    if not gc.isenabled():
-        _Garbage.of_bytes += sum(len(job.data) for job in batch)
-        if _Garbage.of_bytes > _COLLECT_AFTER_BYTES:
-            gc.collect()
-            _Garbage.of_bytes = 0
-    return reports
-
-
-class _Garbage:
-    """What a worker has analysed since it last looked for garbage, in bytes of source."""
-
-    of_bytes = 0
 
 
 def _leave_with_parent() -> None:

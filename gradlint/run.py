@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from gradlint import filecheck
+from gradlint import filecheck, garbage
 from gradlint.filecheck import ELSEWHERE, Job, Report, Settings
 from gradlint.pool import Workers
 from gradlint.source import naming, reading
@@ -71,8 +71,9 @@ class Run:
 
     def reports(self, workers: Workers) -> list[Report]:
         """Check the files; return a report for every one that has anything to say."""
-        self._check(_batches(self._jobs(), _BATCH_FILES), workers)
-        unlinked = self._link(workers) if self._told else []
+        with garbage.put_off():
+            self._check(_batches(self._jobs(), _BATCH_FILES), workers)
+            unlinked = self._link(workers) if self._told else []
         shown = {ELSEWHERE + file.name: file.target.shown for file in self._files}
         return [_with_paths(file.report, shown) for file in self._files if file.report is not None] + unlinked
 

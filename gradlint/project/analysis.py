@@ -87,7 +87,7 @@ from gradlint.project.lifetime.rewalked import walked_twice
 from gradlint.project.lifetime.running import running_graphs
 from gradlint.project.lifetime.unused_gradients import unused_gradients
 from gradlint.project.linked import hooks, telling
-from gradlint.project.linked.telling import Locate
+from gradlint.project.linked.spelling import Locate
 from gradlint.project.modes import (
     autocasting,
     decorations,

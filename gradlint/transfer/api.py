@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from gradlint.domains import tensor
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import (
-    CONTAINER,
     GRAD,
     ITERATOR,
     PARAMETER,
@@ -21,11 +20,9 @@ from gradlint.domains.values import (
     Cls,
     Context,
     Fn,
-    Literal,
     Method,
     Obj,
     Value,
-    union,
 )
 from gradlint.facts import GradFlag
 from gradlint.facts.edits import OutWrite
@@ -54,7 +51,6 @@ from gradlint.torch_model import (
 )
 from gradlint.transfer import (
     arrays,
-    attributes,
     calls,
     contexts,
     contracted,
@@ -62,6 +58,9 @@ from gradlint.transfer import (
     gradients,
     inference,
     integers,
+    operators,
+    python_calls,
+    questions,
     saving,
     unseen,
 )
@@ -69,24 +68,6 @@ from gradlint.transfer import (
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
-
-COLLECT = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted reversed iter filter".split()) | {
-    "tqdm.tqdm",
-    "tqdm.auto.tqdm",
-    "tqdm.trange",
-    "tqdm.notebook.tqdm",
-    "rich.progress.track",
-    "itertools.chain",
-    "tqdm",
-}
-WHOLE = frozenset(f"builtins.{name}" for name in "list tuple set frozenset sorted".split())
-"""Those that run a generator to its end before they return."""
-SCALARS = frozenset(
-    f"builtins.{name}"
-    for name in """len int float bool str repr complex round range isinstance issubclass hasattr callable id hash type
-    print format ord chr bytes any all input open divmod bin hex vars dir globals locals""".split()
-)
-
 
 CONSTRUCTORS = frozenset(
     f"torch.{name}" for name in "Tensor FloatTensor DoubleTensor HalfTensor IntTensor LongTensor BoolTensor".split()
@@ -115,16 +96,16 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         arrays.function(ip, site, name)
     if name in grad_contexts():
         return contexts.make(ip, site.event, name, site)
-    handler = HANDLERS.get(name)
+    handler = HANDLERS.get(name) or python_calls.HANDLERS.get(name)
     if handler is not None:
         return handler(ip, site, name)
     by_contract = contracted.function(ip, site, name)
     if by_contract is not None:
         return by_contract
     if name.startswith("builtins."):
-        return builtin(ip, site, name)
-    if name in COLLECT or name.startswith("tqdm"):
-        return collect(ip, site, name)
+        return python_calls.builtin(ip, site, name)
+    if name in python_calls.COLLECT or name.startswith("tqdm"):
+        return python_calls.collect(ip, site, name)
     if name in optimizers():
         return optimizer(ip, site, name)
     if name in neutral_contexts():
@@ -153,7 +134,7 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
     last = name.rpartition(".")[2]
     if name.startswith("torch.nn.") and last in modules() and not name.startswith("torch.nn.functional."):
         return made_module(ip, site, name)
-    if not calls.is_none(site.keywords.get("out", ip.world.none)):
+    if not questions.is_none(site.keywords.get("out", ip.world.none)):
         return written_out(ip, site, last)
     if name in copying_factories() or name in foreign_factories() or name in function_cuts():
         made = taken(ip, site, copied(ip, site, name))
@@ -185,7 +166,7 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
         name.startswith(("torch.nn.functional.", "torch.linalg.", "torch.fft.", "torch.special."))
         or name == f"torch.{last}"
     ):
-        return calls.apply(ip, site.event, name, flatten(ip, site.args) + list(site.keywords.values()))
+        return operators.apply(ip, site.event, name, operators.flatten(ip, site.args) + list(site.keywords.values()))
     if last[:1].isupper():
         return ip.make(site.event, name, tensor.PLAIN)
     return calls.unknown(ip, site)
@@ -193,10 +174,10 @@ def of_torch(ip: Interpreter, site: Site, name: str) -> Value:
 
 def of_package(ip: Interpreter, site: Site, name: str) -> Value:
     """Call a function of another package that computes tensors from tensors."""
-    given = flatten(ip, site.args)
+    given = operators.flatten(ip, site.args)
     if name in foreign_views() and given:
         return ip.part(site.event, given[0], TENSOR)
-    return calls.apply(ip, site.event, name, given + list(site.keywords.values()))
+    return operators.apply(ip, site.event, name, given + list(site.keywords.values()))
 
 
 def constructed(ip: Interpreter, site: Site) -> Value:
@@ -211,7 +192,7 @@ def constructed(ip: Interpreter, site: Site) -> Value:
 
 def taken(ip: Interpreter, site: Site, made: Value) -> Value:
     """``made`` holds the numbers of what the arguments hold, and nothing of its graph."""
-    given = frozenset(atom for value in flatten(ip, site.args[:1]) for atom in value if isinstance(atom, Obj))
+    given = frozenset(atom for value in operators.flatten(ip, site.args[:1]) for atom in value if isinstance(atom, Obj))
     for atom in made - given:
         ip.run.taken_from.setdefault(atom, set()).update(given)
     return made
@@ -224,21 +205,12 @@ def several(ip: Interpreter, site: Site) -> Value:
     return made
 
 
-def flatten(ip: Interpreter, args: list[Value]) -> list[Value]:
-    """Arguments with a list or tuple of tensors (``torch.cat([a, b])``) replaced by what it holds."""
-    found = []
-    for value in args:
-        held = [ip.state.contents[atom] for atom in value if isinstance(atom, Obj) and ip.state.contents.get(atom)]
-        found.append(union(held) if held else value)
-    return found
-
-
 def in_place_by_keyword(site: Site, name: str) -> bool:
     """``F.relu(x, inplace=True)`` writes its first argument."""
     if name not in inplace_keyword():
         return False
     flag = site.argument(inplace_keyword()[name], "inplace")
-    return flag is not None and calls.truth(flag) is True
+    return flag is not None and questions.truth(flag) is True
 
 
 def edited(ip: Interpreter, site: Site, op: str) -> Value:
@@ -249,7 +221,7 @@ def edited(ip: Interpreter, site: Site, op: str) -> Value:
     ip.edit(site.event, target, ip.operand(site.event.args[0]), op, site.args[1:])
     written = op if op.endswith("_") else f"{op}_"
     result = ip.operate(site.event, op.rstrip("_"), site.args)
-    after = calls.edited(ip, site.event, target, result)
+    after = operators.edited(ip, site.event, target, result)
     saving.save_result(ip, site.event, written, site.args, after)
     return after
 
@@ -265,7 +237,7 @@ def written_out(ip: Interpreter, site: Site, op: str) -> Value:
 
 def first_tracked(ip: Interpreter, site: Site) -> str:
     """How the source calls the first argument that requires grad for certain, or holds such a tensor."""
-    for ref, value in zip(site.event.args, flatten(ip, site.args), strict=False):
+    for ref, value in zip(site.event.args, operators.flatten(ip, site.args), strict=False):
         graph = ip.graph_of(value)
         if graph and not graph & ~tensor.ATTACHED:
             return ip.labels[ref] or "an argument"
@@ -288,7 +260,7 @@ def made_module(ip: Interpreter, site: Site, name: str) -> Value:
         ip.program.sequences[obj] = site.args
     position = inplace_modules().get(last)
     flag = site.argument(position, "inplace") if position is not None else None
-    if flag is not None and calls.truth(flag) is True:
+    if flag is not None and questions.truth(flag) is True:
         ip.program.in_place_modules.add(obj)
     if not ip.program.is_free_of_parameters(obj):
         inference.made(ip, site.event, "module", f"{last}(...)", "its parameters", obj)
@@ -299,7 +271,11 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     """``nn.Parameter(data, requires_grad=True)``."""
     flag = site.argument(1, "requires_grad")
     graph = (
-        tensor.LEAF if flag is None or calls.truth(flag) else tensor.PLAIN if calls.truth(flag) is False else tensor.ANY
+        tensor.LEAF
+        if flag is None or questions.truth(flag)
+        else tensor.PLAIN
+        if questions.truth(flag) is False
+        else tensor.ANY
     )
     obj = ip.world.obj(site.event, PARAMETER)
     if graph != tensor.PLAIN:
@@ -320,7 +296,7 @@ def optimizer(ip: Interpreter, site: Site, name: str) -> Value:
     wanted(ip, given)
     optimized(ip, site, given)
     ip.program.owners[obj] = owners(ip, given) or gradients.single(ip, given) if given is not None else frozenset()
-    if calls.truth(site.keywords.get("fused", TOP)):
+    if questions.truth(site.keywords.get("fused", TOP)):
         ip.program.fused.add(obj)
     return frozenset((obj,))
 
@@ -357,7 +333,7 @@ def factory(ip: Interpreter, site: Site, name: str) -> Value:
     if flag is None and "**" not in site.keywords:
         graph = tensor.PLAIN
     else:
-        wanted = calls.truth(flag) if flag is not None else None
+        wanted = questions.truth(flag) if flag is not None else None
         graph = tensor.LEAF if wanted else tensor.PLAIN if wanted is False else tensor.ANY
     made = fresh(ip, site, name, graph)
     integers.made(ip, site, name, made, wanted=graph == tensor.LEAF)
@@ -379,11 +355,11 @@ def fresh(ip: Interpreter, site: Site, name: str, graph: int) -> Value:
 def copied(ip: Interpreter, site: Site, name: str) -> Value:
     """``torch.tensor(t)``, ``Variable(t)`` and kin: a tensor without the graph of what it was made from."""
     if name in ("torch.as_tensor", "torch.asarray") and site.args:
-        return site.args[0] if calls.may_be_tensor(ip, site.args[0]) else ip.make(site.event, TENSOR, tensor.PLAIN)
+        return site.args[0] if questions.may_be_tensor(ip, site.args[0]) else ip.make(site.event, TENSOR, tensor.PLAIN)
     given = site.args[0] if site.args else TOP
     computed = bool(ip.graph_of(given) & (tensor.GRAPH | tensor.OFF | tensor.OFF_CALL | tensor.CUT))
     wanted = site.keywords.get("requires_grad")
-    value = calls.truth(wanted) if wanted is not None else False
+    value = questions.truth(wanted) if wanted is not None else False
     if value and computed:
         ip.recorder.note(GradFlag(site.event.span, *ip.where(), ip.operand(site.event.args[0]), True, "argument"))
         obj = ip.world.obj(site.event, TENSOR)
@@ -400,92 +376,6 @@ def copied(ip: Interpreter, site: Site, name: str) -> Value:
     return made
 
 
-# -- builtins ----------------------------------------------------------------------------------------------
-
-
-def builtin(ip: Interpreter, site: Site, name: str) -> Value:
-    """Builtin functions that matter to tensors; the others return numbers or something unknown."""
-    if name in COLLECT:
-        return collect(ip, site, name)
-    if name in SCALARS:
-        for value in site.values():
-            ip.program.escaped(value)
-        return ip.make(site.event, SCALAR, tensor.PLAIN if name != "builtins.float" else tensor.CUT, via=name)
-    if name in ("builtins.max", "builtins.min", "builtins.abs", "builtins.pow"):
-        if all(calls.is_number(value) for value in site.args):
-            return ip.make(site.event, SCALAR, tensor.PLAIN)
-        return ip.operate(site.event, name, flatten(ip, site.args))
-    return calls.unknown(ip, site)
-
-
-def collect(ip: Interpreter, site: Site, name: str) -> Value:
-    """``list(items)``, ``tqdm(items)``: a new collection of the same items."""
-    made = ip.make(site.event, CONTAINER if name.startswith("builtins.") else ITERATOR, tensor.PLAIN)
-    given = site.args[1:2] if name == "builtins.filter" else site.args[:1]
-    held = [attributes.items_of(ip, site.event, value) for value in given]
-    if name in WHOLE:
-        ip.program.consumed.update(*site.args[:1])
-    ip.state.contents[next(iter(made))] = union(held) if held else frozenset()
-    return made
-
-
-def enumerated(ip: Interpreter, site: Site, name: str) -> Value:
-    """``enumerate(items)``."""
-    items = attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
-    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
-    count = frozenset((ip.world.obj(site.event, SCALAR),))
-    ip.state.contents[next(iter(made))] = frozenset((ip.world.tuple((count, items)),))
-    return made
-
-
-def zipped(ip: Interpreter, site: Site, name: str) -> Value:
-    """``zip(a, b)``."""
-    items = tuple(attributes.items_of(ip, site.event, value) for value in site.args)
-    made = ip.make(site.event, ITERATOR, tensor.PLAIN)
-    ip.state.contents[next(iter(made))] = frozenset((ip.world.tuple(items),))
-    return made
-
-
-def summed(ip: Interpreter, site: Site, name: str) -> Value:
-    """``sum(items)``: nothing is on the graph if no item is."""
-    items = attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
-    ip.program.consumed.update(*site.args[:1])
-    return calls.apply(ip, site.event, "add", [items or TOP])
-
-
-def mapped(ip: Interpreter, site: Site, name: str) -> Value:
-    """``map(function, items)``: the function runs when the result is iterated over."""
-    made = calls.unknown(ip, site)
-    ip.program.mapped.update(dict.fromkeys(made, site.args[0] if site.args else TOP))
-    return made
-
-
-def next_item(ip: Interpreter, site: Site, name: str) -> Value:
-    """``next(iterator)``."""
-    return attributes.items_of(ip, site.event, site.args[0]) if site.args else TOP
-
-
-def get_attribute(ip: Interpreter, site: Site, name: str) -> Value:
-    """``getattr(obj, "name")``."""
-    key = next(iter(site.args[1])) if len(site.args) > 1 and len(site.args[1]) == 1 else None
-    if isinstance(key, Literal) and isinstance(key.value, str):
-        return attributes.read(ip, site.event, site.args[0], key.value)
-    return TOP
-
-
-def set_attribute(ip: Interpreter, site: Site, name: str) -> Value:
-    """``setattr(obj, "name", value)``."""
-    key = next(iter(site.args[1])) if len(site.args) == 3 and len(site.args[1]) == 1 else None
-    if isinstance(key, Literal) and isinstance(key.value, str):
-        attributes.write(ip, site.event, site.event.args[0], key.value, site.event.args[2])
-    return ip.world.none
-
-
-def super_(ip: Interpreter, site: Site, name: str) -> Value:
-    """``super()``: the same object, seen as an instance of its base."""
-    return ip.program.super_of(ip)
-
-
 # -- autograd ----------------------------------------------------------------------------------------------
 
 
@@ -495,7 +385,11 @@ def autograd_grad(ip: Interpreter, site: Site, name: str) -> Value:
     wanted(ip, site.argument(1, "inputs"))
     create = site.argument(4, "create_graph")
     graph = (
-        tensor.GRAPH if create is not None and calls.truth(create) else tensor.PLAIN if create is None else tensor.ANY
+        tensor.GRAPH
+        if create is not None and questions.truth(create)
+        else tensor.PLAIN
+        if create is None
+        else tensor.ANY
     )
     made = ip.make(site.event, ITERATOR, tensor.PLAIN)
     obj = ip.world.obj(site.event, GRAD)
@@ -543,40 +437,12 @@ def deepcopy(ip: Interpreter, site: Site, name: str) -> Value:
     return frozenset(found)
 
 
-def partial(ip: Interpreter, site: Site, name: str) -> Value:
-    """``functools.partial(function, ...)``."""
-    made = ip.make(site.event, "functools.partial", tensor.PLAIN)
-    ip.state.contents[next(iter(made))] = site.args[0] if site.args else TOP
-    return made
-
-
-def copied_object(ip: Interpreter, site: Site, name: str) -> Value:
-    """``copy.copy(obj)``: another object around the same parts."""
-    return site.args[0] if site.args else TOP
-
-
-def cast(ip: Interpreter, site: Site, name: str) -> Value:
-    """``typing.cast(type, obj)`` returns the object."""
-    return site.argument(1, "val") or TOP
-
-
 HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
-    "builtins.enumerate": enumerated,
-    "builtins.zip": zipped,
-    "builtins.sum": summed,
-    "builtins.map": mapped,
-    "builtins.next": next_item,
-    "builtins.getattr": get_attribute,
-    "builtins.setattr": set_attribute,
-    "builtins.super": super_,
     "torch.autograd.Variable": copied,
     "torch.autograd.grad": autograd_grad,
     "torch.autograd.backward": autograd_backward,
     "torch.is_grad_enabled": is_grad_enabled,
     "torch.nn.Parameter": parameter,
-    "copy.copy": copied_object,
     "copy.deepcopy": deepcopy,
     "torch.optim.swa_utils.AveragedModel": deepcopy,
-    "functools.partial": partial,
-    "typing.cast": cast,
 }

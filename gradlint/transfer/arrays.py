@@ -9,7 +9,7 @@ from gradlint.domains import tensor
 from gradlint.domains.values import CONTAINER, RESULT, SCALAR, TENSOR, Literal, Obj
 from gradlint.facts.leaves import ArrayUse
 from gradlint.ir import events as ir
-from gradlint.transfer import calls
+from gradlint.transfer import questions
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Value
@@ -40,7 +40,7 @@ SINKS = ("numpy.", "scipy.", "sklearn.metrics.")
 def method(ip: Interpreter, site: Site, receiver: ir.Ref) -> None:
     """``tensor.numpy()``."""
     forced = site.argument(0, "force")
-    if forced is None or calls.truth(forced) is False:
+    if forced is None or questions.truth(forced) is False:
         _note(ip, site, receiver, own=True)
 
 
@@ -100,7 +100,7 @@ def _is_part(ip: Interpreter, value: Value) -> bool:
             continue
         event = atom.event
         if isinstance(event, (ir.Unpack, ir.Attr)) or (
-            isinstance(event, ir.Item) and calls.number(ip.value(event.key))
+            isinstance(event, ir.Item) and questions.number(ip.value(event.key))
         ):
             return True
         if ip.state.place(atom).roots:

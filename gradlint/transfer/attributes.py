@@ -39,7 +39,7 @@ from gradlint.project import members
 from gradlint.torch_model import grad_contexts, mode_queries, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
-from gradlint.transfer import calls, contracted, gradients, inference, integers, parts, unseen
+from gradlint.transfer import calls, contracted, gradients, inference, integers, parts, questions, unseen
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -177,7 +177,7 @@ def item_of(ip: Interpreter, event: Any, atom: Atom, key: Value) -> Value:
     """The value of ``atom[key]``."""
     named = any(isinstance(part, Literal) and isinstance(part.value, str) for part in key)
     if isinstance(atom, Tuple):
-        index = calls.number(key)
+        index = questions.number(key)
         if isinstance(index, int) and -len(atom.items) <= index < len(atom.items):
             return atom.items[index]
         return union(list(atom.items))
@@ -191,7 +191,7 @@ def item_of(ip: Interpreter, event: Any, atom: Atom, key: Value) -> Value:
             inference.viewed(ip, part, frozenset((atom,)))
         return made
     if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
-        number = calls.number(key)
+        number = questions.number(key)
         return parts.at(ip, event, atom, number if isinstance(number, int) else None) or indexed(ip, event, atom, key)
     if isinstance(atom, Obj) and ip.program.is_module(atom):
         return held_by(ip, event, atom)
@@ -311,9 +311,9 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
             if isinstance(atom, Obj) and atom.cls is not None and atom is ip.program.instance(atom.cls):
                 members.attribute_written(ip.program, atom.cls, name, value)
     if name == "requires_grad":
-        flag(ip, event, whole, calls.truth(value), "attribute", obj)
+        flag(ip, event, whole, questions.truth(value), "attribute", obj)
     elif name == "grad":
-        if ip.state.modes == grad_mode.INFERENCE and not calls.is_none(value):
+        if ip.state.modes == grad_mode.INFERENCE and not questions.is_none(value):
             ip.recorder.note(InferenceUse(event.span, *ip.where(), "grad", f"{target.name}.grad = ...", "the gradient"))
         gradients.assign(ip, event.span, whole)
 
@@ -321,7 +321,7 @@ def write(ip: Interpreter, event: Any, obj: ir.Ref, name: str, src: ir.Ref) -> N
 def written_over_torch(ip: Interpreter, e: Any, api: Api, attribute: str, value: Value) -> None:
     """``torch.is_grad_enabled = False`` replaces the function instead of setting the mode."""
     name = torch_names.canonical(f"{api.name}.{attribute}")
-    if name in (mode_queries() | grad_contexts().keys()) and calls.is_number(value):
+    if name in (mode_queries() | grad_contexts().keys()) and questions.is_number(value):
         ip.recorder.note(ContextMisuse(e.span, *ip.where(), "replaced", name))
 
 
@@ -370,7 +370,7 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
         elif isinstance(atom, Sym):
             is_tensor = roles.ONE_TENSOR.fullmatch(atom.annotation or "") is not None
             kept = kept or not (is_tensor or is_many_dimensional(ip.value(e.key)))
-    if calls.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
+    if questions.may_be_tensor(ip, whole) and not kept and not may_be_mapping(ip, whole, ip.value(e.key)):
         ip.edit(e, whole, ip.operand(e.obj), "[]=", [value])
     elif not kept:
         unseen.note(ip, e, whole, ip.operand(e.obj), "[]=")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.state import SWALLOWS
 from gradlint.domains.values import TOP, Api, Atom, Context, Obj, Value
 from gradlint.torch_model import grad_contexts
-from gradlint.transfer import calls, contexts, misuse, switching
+from gradlint.transfer import contexts, misuse, questions, switching
 from gradlint.transfer.recorder import Setter
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def callback(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
         return None
     flag = site.args[1]
     if all(atom in ip.program.asked for atom in flag):
-        ip.state.held[region] = calls.modes_asked(ip, flag)
+        ip.state.held[region] = questions.modes_asked(ip, flag)
     else:
-        ip.state.held[region] = contexts.effect(switches[0], calls.truth(flag), ip.state.modes)
+        ip.state.held[region] = contexts.effect(switches[0], questions.truth(flag), ip.state.modes)
     ip.state.kept.pop(region, None)
     return TOP
 

@@ -11,11 +11,7 @@ from msgspec.structs import replace
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import (
-    CONTAINER,
-    GRAD,
-    PARAMETER,
     RESULT,
-    SCALAR,
     TENSOR,
     TOP,
     WRAPPER,
@@ -24,11 +20,9 @@ from gradlint.domains.values import (
     Cls,
     Context,
     Fn,
-    Literal,
     Method,
     Obj,
     Sym,
-    Tuple,
     Value,
     ordered,
     union,
@@ -37,7 +31,7 @@ from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.project import outside
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, expecting, gradients, inference, methods, misuse, rescaling, saving
+from gradlint.transfer import api, contexts, expecting, gradients, inference, methods, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -381,91 +375,6 @@ def in_sequence(ip: Interpreter, site: Site, parts: list[Value]) -> Value:
 # -- arithmetic --------------------------------------------------------------------------------------------
 
 
-OPERATORS = {
-    "+": "add",
-    "-": "sub",
-    "*": "mul",
-    "/": "div",
-    "**": "pow",
-    "@": "matmul",
-    "%": "remainder",
-    "//": "floor_divide",
-}
-
-
-def binary(ip: Interpreter, event: Any, op: str, left: Value, right: Value) -> Value:
-    """``left op right``."""
-    if is_number(left) and is_number(right):
-        made = ip.make(event, SCALAR, tensor.PLAIN, via=op)
-        ip.program.derives(ip, event, made, [left, right])
-        return made
-    if op in ("+", "*") and any(isinstance(atom, Obj) and atom.type == CONTAINER for atom in left | right):
-        made = ip.make(event, CONTAINER, tensor.PLAIN)
-        ip.state.contents[next(iter(made))] = union(
-            [ip.state.contents.get(atom, frozenset()) for atom in left | right if isinstance(atom, Obj)]
-        )
-        return made
-    return apply(ip, event, OPERATORS.get(op, op), [left, right])
-
-
-def apply(ip: Interpreter, event: Any, op: str, operands: list[Value]) -> Value:
-    """An operation of torch on ``operands``: its result, and what it saves for backward."""
-    made = ip.operate(event, op, operands)
-    saving.save(ip, event, op, operands, made)
-    return made
-
-
-def edited(ip: Interpreter, event: Any, target: Value, result: Value) -> Value:
-    """The target of an in-place operation afterwards: the same objects, at the place of the result."""
-    graph = ip.graph_of(result)
-    for atom in target:
-        if isinstance(atom, Obj):
-            place = ip.state.place(atom)
-            old = ip.graph_of_atom(atom)
-            new = old if old & tensor.ATTACHED or ip.state.modes & grad_mode.NO_GRAPH else graph
-            ip.state.places[atom] = place._replace(graph=new or old)
-    ip.program.derives(ip, event, target, [result])
-    return target
-
-
-def may_be_tensor(ip: Interpreter, value: Value) -> bool:
-    """Whether some atom of ``value`` may be a tensor."""
-    return any(
-        (isinstance(atom, Obj) and (atom.type in (TENSOR, PARAMETER, GRAD, RESULT))) or isinstance(atom, Sym)
-        for atom in value
-    )
-
-
-def keep_added(ip: Interpreter, event: ir.Augment, target: Value, value: Value) -> Value | None:
-    """``list += items``, ``tuple += items``: what the name holds then; None if the target is no such container."""
-    holders = [atom for atom in target if isinstance(atom, Obj) and atom.type == CONTAINER]
-    tuples = [atom for atom in target if isinstance(atom, Tuple)]
-    added = items_added(ip, event, value)
-    for holder in holders:
-        ip.state.contents[holder] = union([ip.state.contents.get(holder, frozenset()), added])
-    if not target or len(holders) + len(tuples) < len(target):
-        return None
-    if not tuples:
-        return target
-    made = ip.make(event, CONTAINER, tensor.PLAIN)
-    held = [ip.state.contents.get(atom, frozenset()) for atom in holders]
-    ip.state.contents[next(iter(made))] = union([*(item for atom in tuples for item in atom.items), *held, added])
-    return made
-
-
-def items_added(ip: Interpreter, event: ir.Augment, value: Value) -> Value:
-    """What a list holds after ``list += value``: the items of what is known to have any."""
-    known = frozenset(
-        atom for atom in value if isinstance(atom, Tuple) or (isinstance(atom, Obj) and atom.type == CONTAINER)
-    )
-    held = [
-        union(list(atom.items)) if isinstance(atom, Tuple) else ip.state.contents.get(atom, frozenset())
-        for atom in ordered(known)
-        if not isinstance(atom, Tuple) or atom.items
-    ]
-    return union([*held, value - known]) if held else value - known
-
-
 # -- modes of modules --------------------------------------------------------------------------------------
 
 
@@ -486,54 +395,3 @@ def in_order(ip: Interpreter, module: Atom, depth: int = 0) -> Iterator[Atom]:
     for value in ip.program.sequences.get(module, ()) if depth < DEEPEST else ():
         for part in value:
             yield from in_order(ip, part, depth + 1)
-
-
-# -- small questions ---------------------------------------------------------------------------------------
-
-
-def truth(value: Value) -> bool | None:
-    """The bool that ``value`` is for certain, or None."""
-    found = {atom.value if isinstance(atom, Literal) else None for atom in value}
-    if len(found) == 1:
-        only = found.pop()
-        return only if isinstance(only, bool) else None
-    return None
-
-
-def is_none(value: Value) -> bool:
-    """True if ``value`` is None for certain."""
-    return all(isinstance(atom, Literal) and atom.value is None for atom in value)
-
-
-def number(value: Value) -> Any:
-    """The number that ``value`` is for certain, or None."""
-    if len(value) == 1:
-        (atom,) = value
-        if isinstance(atom, Literal) and isinstance(atom.value, (int, float)):
-            return atom.value
-    return None
-
-
-def is_number(value: Value) -> bool:
-    """True if ``value`` is a Python constant or the result of arithmetic on such for certain."""
-    return all(isinstance(atom, Literal) or (isinstance(atom, Obj) and atom.type == SCALAR) for atom in value)
-
-
-def assume(ip: Interpreter, e: ir.Assume) -> bool:
-    """Take a branch: false if the condition is known to be otherwise."""
-    value = ip.value(e.cond)
-    known = truth(value)
-    if known is None and value and all(atom in ip.program.asked for atom in value):
-        known = grad_mode.enabled(modes_asked(ip, value))
-    elif known is None and value and all(isinstance(atom, Context) for atom in value):
-        known = True
-        misuse.passed_over(ip, e)
-    return known is None or known == e.truth
-
-
-def modes_asked(ip: Interpreter, value: Value) -> int:
-    """The modes in force when `torch.is_grad_enabled` was asked, for values that are its answers."""
-    modes = 0
-    for atom in value:
-        modes |= ip.program.asked[atom]
-    return modes

@@ -12,7 +12,7 @@ from gradlint.domains.values import RESULT, WRAPPER, Atom, Cls, Context, Flag, F
 from gradlint.facts import ContextMisuse, Suspension
 from gradlint.ir import events as ir
 from gradlint.torch_model import grad_contexts, suppressing_contexts
-from gradlint.transfer import calls, expecting, misuse, switching
+from gradlint.transfer import calls, expecting, misuse, questions, switching
 from gradlint.transfer.recorder import LocalCall, Setter, Wrapping
 from gradlint.transfer.switching import effect as effect
 
@@ -28,7 +28,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
     given = site.argument(0, known.parameter or "mode")
     flag: Flag = msgspec.UNSET
     if given is not None:
-        flag = calls.truth(given)
+        flag = questions.truth(given)
         if site.starred:
             flag = None
         elif decorates(known, given):
@@ -42,7 +42,7 @@ def make(ip: Interpreter, event: ir.Call, name: str, site: calls.Site) -> Value:
     context = ip.world.context(event, name, flag)
     if known.on_call:
         if given and all(atom in ip.program.asked for atom in given):
-            ip.program.remembered[context] = calls.modes_asked(ip, given)
+            ip.program.remembered[context] = questions.modes_asked(ip, given)
         ip.program.restores[context] = ip.state.modes
         note_setter(ip, event, name, given or frozenset())
         ip.kept_before[context] = dict(ip.state.kept)

@@ -10,7 +10,7 @@ from gradlint.domains.values import RESULT, SCALAR, TENSOR, TOP, Api, Atom, Cls,
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.torch_model.frameworks import ARGUMENTS, MODULE, NUMBER, OFF, OPTIMIZER, SELF
-from gradlint.transfer import attributes, calls, gradients
+from gradlint.transfer import attributes, calls, gradients, questions
 from gradlint.transfer.recorder import Handed
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def put(ip: Interpreter, site: Site, row: Call, key: str, mark: int) -> None:
     """Put a module in a mode, unless a parameter ``mode`` says which."""
     flag = site.argument(row.parameters.index("mode"), "mode") if "mode" in row.parameters else None
     if flag is not None:
-        mark = {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[calls.truth(flag)]
+        mark = {True: TRAIN, False: EVAL, None: TRAIN | EVAL}[questions.truth(flag)]
     calls.set_training(ip, site.event, given(ip, site, row, key)[1], mark, ip.labels[site.event.func])
 
 

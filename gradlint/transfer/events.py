@@ -23,7 +23,19 @@ from gradlint.facts import AttributeWrite
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model import roles
-from gradlint.transfer import attributes, calls, contexts, gradients, inference, left_out, misuse, saving, unseen
+from gradlint.transfer import (
+    attributes,
+    calls,
+    contexts,
+    gradients,
+    inference,
+    left_out,
+    misuse,
+    operators,
+    questions,
+    saving,
+    unseen,
+)
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -93,15 +105,15 @@ def item(ip: Interpreter, e: ir.Item) -> None:
 def unary(ip: Interpreter, e: ir.Unary) -> None:
     if e.op == "not":
         ip.set(e, ip.make(e, SCALAR, tensor.PLAIN))
-    elif e.op == "-" and (number := calls.number(ip.value(e.src))) is not None:
+    elif e.op == "-" and (number := questions.number(ip.value(e.src))) is not None:
         ip.set(e, frozenset((ip.world.literal(-number),)))
     else:
-        ip.set(e, calls.apply(ip, e, {"-": "neg", "~": "bitwise_not"}.get(e.op, "pos"), [ip.value(e.src)]))
+        ip.set(e, operators.apply(ip, e, {"-": "neg", "~": "bitwise_not"}.get(e.op, "pos"), [ip.value(e.src)]))
 
 
 def binary(ip: Interpreter, e: ir.Binary) -> None:
     left, right = ip.value(e.left), ip.value(e.right)
-    ip.set(e, calls.binary(ip, e, e.op, left, right))
+    ip.set(e, operators.binary(ip, e, e.op, left, right))
 
 
 def compare(ip: Interpreter, e: ir.Compare) -> None:
@@ -130,20 +142,20 @@ def unpack(ip: Interpreter, e: ir.Unpack) -> None:
 def augment(ip: Interpreter, e: ir.Augment) -> None:
     target, value = ip.value(e.target), ip.value(e.value)
     operand = ip.operand(e.target)
-    kept = calls.keep_added(ip, e, target, value)
+    kept = operators.keep_added(ip, e, target, value)
     if kept is not None:
         ip.set(e, kept, operand.name)
         return
-    if not calls.may_be_tensor(ip, target):
+    if not questions.may_be_tensor(ip, target):
         unseen.note(ip, e, target, operand, f"{e.op}=")
-        ip.set(e, calls.binary(ip, e, e.op, target, value), operand.name)
+        ip.set(e, operators.binary(ip, e, e.op, target, value), operand.name)
         return
     in_place = f"{e.op}="
     saving.save_operands(ip, e, in_place, [target, value], target)
     ip.edit(e, target, operand, in_place, [value])
-    result = ip.operate(e, calls.OPERATORS.get(e.op, e.op), [target, value])
+    result = ip.operate(e, operators.OPERATORS.get(e.op, e.op), [target, value])
     if any(ip.program.is_tensor(ip, atom) for atom in target):
-        result = calls.edited(ip, e, target, result)
+        result = operators.edited(ip, e, target, result)
         saving.save_result(ip, e, in_place, [target, value], result)
     ip.set(e, result, operand.name)
 
@@ -228,7 +240,7 @@ def swallow(ip: Interpreter, e: ir.Swallow) -> bool:
 
 
 def assume(ip: Interpreter, e: ir.Assume) -> bool:
-    return calls.assume(ip, e) and not left_out.passed_by(ip, e)
+    return questions.assume(ip, e) and not left_out.passed_by(ip, e)
 
 
 def yield_(ip: Interpreter, e: ir.Yield) -> bool:

@@ -42,7 +42,19 @@ from gradlint.torch_model import (
     views,
 )
 from gradlint.torch_model.attributes import tensor_methods
-from gradlint.transfer import arrays, attributes, by_hand, calls, contracted, gradients, inference, saving, unseen
+from gradlint.transfer import (
+    arrays,
+    attributes,
+    by_hand,
+    calls,
+    contracted,
+    gradients,
+    inference,
+    operators,
+    questions,
+    saving,
+    unseen,
+)
 from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
@@ -103,7 +115,7 @@ def backward(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``loss.backward()``; its second argument is a flag, so that ``kernels.backward(grad, x)`` is something else."""
     known = isinstance(receiver, Sym) or ip.program.is_tensor(ip, receiver)
     flag = site.args[1] if len(site.args) > 1 and not known else None
-    if flag is not None and calls.truth(flag) is None and not calls.is_none(flag):
+    if flag is not None and questions.truth(flag) is None and not questions.is_none(flag):
         return None
     gradients.backward(ip, site.event, receiver_ref(ip, site), "backward")
     return ip.world.none
@@ -140,7 +152,7 @@ def zero_grad(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
 def train(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``module.train()``, ``module.train(flag)``."""
     flag = site.argument(0, "mode")
-    wanted = True if flag is None else calls.truth(flag)
+    wanted = True if flag is None else questions.truth(flag)
     if flag is not None and wanted is None and not ip.program.is_module(receiver):
         return None
     calls.set_training(
@@ -181,7 +193,7 @@ def of_distribution(ip: Interpreter, site: Site, receiver: Atom) -> Value | None
 def requires_grad_(ip: Interpreter, site: Site, receiver: Atom) -> Value | None:
     """``tensor.requires_grad_(flag)``, ``module.requires_grad_(flag)``."""
     flag = site.argument(0, "requires_grad")
-    value = True if flag is None else calls.truth(flag)
+    value = True if flag is None else questions.truth(flag)
     attributes.flag(ip, site.event, frozenset((receiver,)), value, "method", receiver_ref(ip, site))
     return frozenset((receiver,))
 
@@ -222,7 +234,7 @@ def of_module(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
     if name in submodule_methods():
         obj = ip.world.obj(site.event, "torch.nn.Module", owner=receiver)
         return iterator(ip, site, frozenset((obj,)), name.startswith("named_"))
-    if name == "state_dict" and calls.truth(site.keywords.get("keep_vars", TOP)):
+    if name == "state_dict" and questions.truth(site.keywords.get("keep_vars", TOP)):
         return parameters(ip, site, receiver, True)
     if name == "state_dict":
         return frozenset((ip.world.obj(site.event, STATE_DICT, owner=receiver),))
@@ -311,7 +323,7 @@ def of_tensor(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
         return ip.operate(site.event, name, [whole])
     if kind == "meta":
         return whole
-    return calls.apply(ip, site.event, name, [whole, *site.values()])
+    return operators.apply(ip, site.event, name, [whole, *site.values()])
 
 
 def moved(ip: Interpreter, site: Site, receiver: Atom, name: str) -> Value:
@@ -339,7 +351,7 @@ def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
     saving.save_operands(ip, site.event, name, operands, target)
     ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
     result = ip.operate(site.event, name.rstrip("_"), operands)
-    after = calls.edited(ip, site.event, target, result)
+    after = operators.edited(ip, site.event, target, result)
     saving.save_result(ip, site.event, name, operands, after)
     return after
 

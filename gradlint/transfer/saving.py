@@ -10,7 +10,7 @@ from gradlint.domains.values import CONTAINER, RESULT, TENSOR, Atom, Cls, Fn, Ob
 from gradlint.project.edits import kept_by_code
 from gradlint.project.values import demands
 from gradlint.torch_model import PARAMETERS, operator, saved, several_results
-from gradlint.transfer import calls
+from gradlint.transfer import calls, operators, questions
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -37,7 +37,7 @@ def kinds(ip: Interpreter, operands: list[Value]) -> str:
     """The form of a call, one letter per operand: tensor, number, unknown."""
     letters = []
     for operand in operands:
-        if calls.is_number(operand):
+        if questions.is_number(operand):
             letters.append("n")
         elif all(ip.program.is_tensor(ip, atom) for atom in operand):
             letters.append("t")
@@ -247,7 +247,7 @@ def edit_by_module(ip: Interpreter, site: calls.Site, module: Atom, result: Valu
     ip.edit(event, target, ip.operand(event.args[0]) if given else ip.describe(target, "", event.span), name, [])
     row = saved(module.type if isinstance(module, Obj) else "", "t")
     tracked_input = tracked(ip, [target])
-    after = calls.edited(ip, event, target, result)
+    after = operators.edited(ip, event, target, result)
     if row is not None and ip.state.modes & grad_mode.RECORDS and 0 in row.saved_outputs(tracked_input):
         ip.save(after, name, "output", event.span, after)
     return after

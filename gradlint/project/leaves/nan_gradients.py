@@ -18,7 +18,7 @@ from gradlint.project import purpose
 from gradlint.project.values.expressions import Expressions
 from gradlint.project.values.uses import class_around
 from gradlint.torch_model import roles
-from gradlint.transfer import calls
+from gradlint.transfer import questions
 
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
@@ -218,7 +218,9 @@ class NanGradients(Expressions):
         """Whether something is surely kept away from zero: a constant is added to it, or it is clamped."""
         event = self.source(ref)
         if isinstance(event, ir.Call):
-            zero = any(calls.number(self.value(given)) == 0 for given in (*event.args, *dict(event.keywords).values()))
+            zero = any(
+                questions.number(self.value(given)) == 0 for given in (*event.args, *dict(event.keywords).values())
+            )
             return self.name(event) in KEPT_AWAY or (self.name(event) in CLAMPS and not zero)
         if isinstance(event, ir.Binary) and event.op == "+":
             return any(self._is_constant(side) for side in (event.left, event.right))

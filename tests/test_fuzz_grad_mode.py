@@ -18,7 +18,7 @@ from gradlint.domains.state import State
 from gradlint.flow.solver import solve
 from gradlint.lower.python import graph
 from gradlint.lower.python.frames import FinallyFrame, WithFrame
-from gradlint.project import entries, program, summaries
+from gradlint.project import entries, solving, summaries
 from gradlint.transfer import calls, contexts, switching
 
 pytestmark = pytest.mark.torch
@@ -118,7 +118,7 @@ def loops_are_visited_once(patch: pytest.MonkeyPatch) -> None:
 
         return solve(nodes, entry, once, **options)
 
-    patch.setattr(program, "solve", mutated)
+    patch.setattr(solving, "solve", mutated)
 
 
 @mutant

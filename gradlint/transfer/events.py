@@ -10,11 +10,9 @@ from gradlint.domains import tensor
 from gradlint.domains.values import (
     CONTAINER,
     ITERATOR,
-    RESULT,
     SCALAR,
     TENSOR,
     TOP,
-    Obj,
     Sym,
     Value,
     union,
@@ -22,7 +20,6 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite
 from gradlint.ir import events as ir
 from gradlint.torch_model import names as torch_names
-from gradlint.torch_model import roles
 from gradlint.transfer import (
     attributes,
     calls,
@@ -31,6 +28,7 @@ from gradlint.transfer import (
     inference,
     left_out,
     misuse,
+    named_modules,
     operators,
     questions,
     saving,
@@ -70,9 +68,7 @@ def store(ip: Interpreter, e: ir.Store) -> None:
     if e.annotation and value & TOP:
         value = frozenset((ip.world.sym(ip.body, e.name, e.annotation),))
     misuse.stored(ip, e)
-    if roles.is_module(e.name) and e.src >= 0 and ip.labels[e.src] == "torch.load(...)":
-        # A whole object that was saved, rather than a part of one.
-        ip.program.seen_as_module.update(atom for atom in value if isinstance(atom, Obj) and atom.type == RESULT)
+    named_modules.stored(ip, e, value)
     value = ip.program.bound(e.name, value)
     gone = ip.state.env.get(e.name, frozenset()) - value
     ip.state.env[e.name] = value

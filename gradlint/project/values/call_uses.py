@@ -175,7 +175,7 @@ def of_library(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, name: str) -
     if (
         name in LOOKS
         or name.startswith(ARRAYS)
-        or name in ("torch.detach", "torch.tensor")
+        or name in ("torch.detach", "torch.tensor", "torch.autograd.Variable")
         or name in foreign_factories()
     ):
         walk.use(uses.OFF, body, event, f"`{last}(...)`")

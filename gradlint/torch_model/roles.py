@@ -135,7 +135,7 @@ EVALUATION_INPUT = re.compile(
 DIFFERENTIATES = re.compile(
     r"^(?!_*(?:report|log|record|print|write|plot|save|display)_)"
     r"(?:.*backward|(?:.*_)?(?:step|train|fit|learn|optimi[sz]e|minimi[sz]e|closure|grads?|gradients?|jacobian|hessian"
-    r"|attack|saliency|attribut\w*|explain|perturb)(?:_|$)|.*scaler$)",
+    r"|attack|saliency|attribut\w*|explain|perturb|reinforce)(?:_|$)|.*scaler$)",
     re.IGNORECASE,
 )
 """Last names of functions out of sight that may go backward from the loss they are given."""
@@ -166,8 +166,8 @@ PRODUCES = re.compile(
 """Names of functions whose results are looked at, not minimised."""
 
 RUNS_LAYERS = re.compile(
-    r"^(?:forward_\w+|extract_\w*features?|get_\w*features?|encode_(?:images?|texts?|audios?|videos?)|(?:\w+_)?log_probs?"
-    r"|posterior|evaluate_actions|(?:train|val|test|eval)_step|get_(?:values?|q_values?|logits))$"
+    r"^(?:forward_\w+|\w+_forward|extract_\w*features?|get_\w*features?|encode_(?:images?|texts?|audios?|videos?)|(?:\w+_)?log_probs?"
+    r"|posterior|evaluate_actions|(?:train|val|test|eval)_step|get_(?:values?|q_values?|logits|\w*states?))$"
 )
 """Names of methods of modules that run some of their layers, and leave the gradient mode alone.
 

@@ -37,6 +37,9 @@ _WORDS = [
     re.compile(r"\.(?<!init\.)(?<!\.data\.)[a-z_]\w*[a-z]_\("),
     re.compile(r"for [^\n:]+? in [^\n:]*(?:loader|dataset|batch|batches|data_iter|_dl|_iter|_set|_data)s?\b"),
     re.compile(rf"def[ \t]+(?:{_EVALUATIONS})[ \t]*\("),
+    # A function that makes a loss, which something detached enters.
+    re.compile(r"def[ \t]+(?:training_step|_*(?:compute|calc(?:ulate)?|get)_(?:\w+_)?loss\w*)[ \t]*\("),
+    re.compile(r"target\w*\([^\n]*\)\.detach\(\)"),
     # An iterator over parameters, and references to them, under a name.
     re.compile(r"=\s*[\w.]+\.(?:(?:named_)?parameters|state_dict)\(\)[ \t]*(?=[#\n])"),
     re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9]|[ \t]*[-+*/]=)"),

@@ -107,11 +107,11 @@ class Evaluation:
         return [one for one in rest if one not in whole[1:]]
 
     def _report(self, candidate: Candidate, verdict: Verdict, others: list[Candidate]) -> None:
-        body = purpose.owner(candidate.body)
+        body, stands = purpose.owner(candidate.body), candidate.settled if not verdict.reason else candidate
         # A function that is guarded as a whole keeps no graph either.
         stores = candidate.of(KEPT) if not verdict.whole else []
         kept = [use for use in stores if outcomes.grows(self.tracer, candidate, use)]
-        forward, call = candidate.forward, f"{candidate.name}(...)"
+        forward, call = candidate.forward, f"{stands.name}(...)"
         for use in kept:
             span = use.event.span
             if all(known.span != span for known in self._kept.get(body, ())):
@@ -124,10 +124,10 @@ class Evaluation:
             return
         reason = verdict.reason or outcomes.taken_off(candidate)
         mode: Reasons = ((verdict.since, "eval mode since here"),) if verdict.since is not None else ()
-        because = (*called_on(self.program, body), *(mode or self._eval_call(body, candidate)), *recorded(candidate))
-        if any(known.span == candidate.call.span for known in self._idle.get(body, ())):
+        because = (*called_on(self.program, body), *(mode or self._eval_call(body, candidate)), *recorded(stands))
+        if any(known.span == stands.call.span for known in self._idle.get(body, ())):
             return
-        place = (candidate.call.span, forward.modes, forward.loops, forward.block)
+        place = (stands.call.span, forward.modes, forward.loops, forward.block)
         idle = IdleForward(*place, call, reason, because, whole=verdict.whole)
         self._idle.setdefault(body, []).append(idle)
 

@@ -14,7 +14,7 @@ from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import RESULT, Atom, Obj, Sym
 from gradlint.facts import Backward, ContextMisuse, Elsewhere, Forward, ForwardMethod, ModuleMode, Step
 from gradlint.ir import events as ir
-from gradlint.project import classes, purpose
+from gradlint.project import classes, contracts, purpose
 from gradlint.project.forwards.frozen import Frozen
 from gradlint.project.forwards.sibling_methods import SiblingMethods
 from gradlint.project.modes.decorations import ineffective
@@ -55,6 +55,12 @@ class Candidate(Struct, frozen=True):
         """The uses of some kinds."""
         return [use for use in self.uses if use.kind in kinds]
 
+    @property
+    def settled(self) -> Candidate:
+        """The forward as seen from where its result ends: where it is made, unless that returns the result."""
+        inner = self.inner
+        return self if inner is None or inner.elsewhere is not None or inner.of(RETURNED, YIELDED) else inner
+
 
 class Forwards:
     """Finds the forwards that record, body by body."""
@@ -74,6 +80,7 @@ class Forwards:
             return
         # Of the methods of modules only those are judged that evaluate, by what they do or by name, and that train.
         tells = any(run.recorder.all(kind) for kind in (ModuleMode, Step)) or purpose.is_telling(body)
+        tells = tells or contracts.is_walked(self.program, body) or purpose.returns_loss(body)
         if not tells and purpose.is_method_of_module(self.program, body):
             return
         if self._is_silent(body, run):

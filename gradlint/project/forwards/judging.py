@@ -20,7 +20,7 @@ from gradlint.project.forwards.standing import Standing
 from gradlint.project.leaves.cuts import lost
 from gradlint.project.linked import parts
 from gradlint.project.values import demands
-from gradlint.project.values.calling import Calling
+from gradlint.project.values.calling import Calling, is_differentiable
 from gradlint.project.values.uses import KEPT, RETURNED, STORED, WALKED, YIELDED
 from gradlint.torch_model import roles
 
@@ -152,8 +152,16 @@ class Judging:
             return "" if any(outcomes.is_metered(use) for use in candidate.of(KEPT)) else None
         if purpose.acts(body) or purpose.decodes(body):
             return f"`{body.name}` {'acts' if purpose.acts(body) else 'decodes'}, and {outcomes.taken_off(candidate)}"
+        if outcomes.is_read_out(candidate) and self._repeats_unguarded(body, candidate):
+            return ""
         grows = any(outcomes.grows(self.tracer, candidate, use) for use in candidate.of(KEPT))
         return "" if grows and outcomes.loops_over_data(self.tracer, candidate) else None
+
+    def _repeats_unguarded(self, body: Body, candidate: Candidate) -> bool:
+        """Whether a forward runs in a loop of the script itself, so that nobody out of sight turns gradients off."""
+        if not self.tracer.definitions(candidate.body).loops(candidate.call) or self._wants_gradients(body):
+            return False
+        return body.kind == "module" or self.calling.called_on(body)
 
     def _by_callers(self, body: Body, candidate: Candidate) -> Verdict | None:
         """What the callers of a function say that differentiates the module itself, in a function inside."""
@@ -270,7 +278,15 @@ class Judging:
         backwards = run.recorder.all(Backward)
         # A backward pass that reaches nothing was meant to reach something: that is what there is to say.
         broken = any(backward.target.flagged or backward.target.cut for backward in backwards)
-        return not broken and any(not backward.modes.off for backward in backwards)
+        if broken:
+            return False
+        return any(not backward.modes.off for backward in backwards) or self._is_beside_training(run, candidate)
+
+    def _is_beside_training(self, run: Run, candidate: Candidate) -> bool:
+        """Whether the body hands what another forward made to whoever goes backward from it, or is sure to do so."""
+        others = (one for one in self.forwards.of(run.body) if one.forward is not candidate.forward)
+        handed = (WALKED, RETURNED, YIELDED) if is_differentiable(run.body) else (WALKED,)
+        return any(use.sure for one in others for use in one.of(*handed))
 
 
 def module_of_flag(program: Program, atom: Atom) -> bool:

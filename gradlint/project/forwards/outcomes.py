@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def taken_off(candidate: Candidate) -> str:
     """In words: what takes the result off the graph."""
-    labels = [use.label for use in candidate.of(OFF)]
+    labels = sorted((use.label for use in candidate.of(OFF)), key=lambda label: label.startswith("the indices"))
     if not labels:
         return "its result is not used"
     return f"its result is used only {GUARDED if labels[0] == GUARDED else f'through {labels[0]}'}"
@@ -30,6 +30,12 @@ def is_closed(tracer: Tracer, candidate: Candidate) -> bool:
     escapes = candidate.of(RETURNED, YIELDED, PASSED)
     stored = candidate.of(STORED)
     return bool(candidate.of(OFF)) and not escapes and all(only_looked_at(tracer, use) for use in stored)
+
+
+def is_read_out(candidate: Candidate) -> bool:
+    """Whether numbers are taken out of the result by name, rather than printed, as in a trial run."""
+    labels = {use.label for use in candidate.of(OFF) if use.sure}
+    return any(label.startswith("`.") for label in labels)
 
 
 def is_handed_on(candidate: Candidate) -> bool:

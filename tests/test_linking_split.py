@@ -58,6 +58,8 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD221/handed_out", "marked_then_moved"): "where a leaf that is handed out was moved is not told",
     ("GRD301/handed_over", "rescale"): "who edits what a caller in another file hands over is reported at the call",
     ("GRD102/eval_mode_for_good", "SCORER"): "whether anybody trains a variable is asked of its file",
+    ("GRD102/made_out_of_sight", "model"): "what a variable of another file is called is not told",
+    ("GRD102/scripts", "model"): "what a script of another file runs on its own is not told",
     ("GRD102/methods_for_inference", "QNetwork"): "the caller in sight that acts has to be in the same file",
     (
         "GRD102/methods_for_inference",

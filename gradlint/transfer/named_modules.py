@@ -27,9 +27,10 @@ MAKES = re.compile(rf"^(?:[A-Za-z_][\w.]*\.)?(?:{_MADE})\((?:\.\.\.)?\)(?:{_MOVE
 
 ELSEWHERE = re.compile(
     r"^(?:tf|tensorflow|keras|jax|flax|hk|eqx|mx|mxnet|gluon|paddle|np|numpy|cv2|sk\w*|xgb|lgb|ort|onnx\w*|spacy|gensim"
-    r"|ultralytics|ctranslate2|vllm)\.|^(?:YOLO\w*|LLM|Llama|\w*(?:Pipeline|Tokenizer|Session|Config|Args|Client))\("
+    r"|ultralytics|ctranslate2|vllm)\.|(?:^|\.)transforms?\.|torchaudio\."
+    r"|(?:^|\.)(?:YOLO\w*|LLM|Llama|Compose|\w*(?:Pipeline|Tokenizer|Session|Config|Args|Client|Scaler|Transform|Spectrogram))\("
 )
-"""What is made of something other than torch's modules, or turns gradients off itself."""
+"""What is made of something other than torch's modules, has no parameters, or turns gradients off itself."""
 
 
 def stored(ip: Interpreter, e: ir.Store, value: Value) -> None:
@@ -39,4 +40,6 @@ def stored(ip: Interpreter, e: ir.Store, value: Value) -> None:
         return
     # What was loaded is a whole object that was saved, rather than a part of one.
     if label == "torch.load(...)" or (MAKES.search(label) and not ELSEWHERE.search(label)):
-        ip.program.seen_as_module.update(atom for atom in value if isinstance(atom, Obj) and atom.type == RESULT)
+        made = {atom for atom in value if isinstance(atom, Obj) and atom.type == RESULT}
+        ip.program.made_outside |= made - ip.program.seen_as_module
+        ip.program.seen_as_module |= made

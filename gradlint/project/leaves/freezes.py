@@ -213,5 +213,11 @@ def is_tensor(program: Program, operand: Operand) -> bool:
 
 
 def is_tensor_or_module(program: Program, operand: Operand) -> bool:
-    """Whether an operand is something that has parameters or is one."""
-    return is_tensor(program, operand) or all(program.is_module(atom) for atom in operand.atoms)
+    """Whether an operand is something that has parameters or is one.
+
+    What something out of sight has made has attributes out of sight, too.
+    """
+    named = program.made_outside
+    return is_tensor(program, operand) or all(
+        program.is_module(atom) and not (is_open(atom) and atom in named) for atom in operand.atoms
+    )

@@ -64,13 +64,19 @@ class Judging:
             return None
         if purpose.is_part_of_pipeline(self.program, body):
             return None
-        if purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call):
+        if any(map(self._may_be_guarded, (candidate, candidate.inner))):
             return None
         found = self._told(body, candidate)
         if found is None or self._is_cut_off(candidate) or self.calling.only_off(body):
             return None
         leaves = found.whole or (candidate.of(RETURNED, YIELDED) and not found.by_callers)
         return None if leaves and self.calling.walked(body) else found
+
+    def _may_be_guarded(self, candidate: Candidate | None) -> bool:
+        """Whether something that is not understood may turn gradients off around a forward in sight."""
+        if candidate is None or candidate.elsewhere is not None:
+            return False
+        return purpose.may_be_guarded(self.program, self.tracer, candidate.body, candidate.call)
 
     # -- what tells ----------------------------------------------------------------------------------------
 

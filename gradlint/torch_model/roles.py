@@ -183,6 +183,14 @@ REPORTS = re.compile(
 )
 """Names of functions that look at a result and keep no graph that anybody walks."""
 
+SHOWS = re.compile(
+    r"(?:^|[._])(?:\w*(?:metrics?|meters?|evaluator)(?:\[[^\]]*\])?\.(?:add|update|accumulate|process|append)\w*"
+    r"|add_(?:image|scalar|histogram|figure|video|audio)s?|save_(?:images?|audio|video|figure)|imsave|imshow|imwrite"
+    r"|(?:wandb|logger|mlflow)\.log\w*|log_(?:images?|scalar|metrics?|figure|audio|video)s?|write_(?:image|video|wav)s?)$",
+    re.IGNORECASE,
+)
+"""Calls that write a result down, or count it in, for somebody to look at."""
+
 METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumulator|counter|history", re.IGNORECASE)
 """Names of what adds up numbers to report them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Api, Atom, Cls, Fn, Method, Obj, Sym
+from gradlint.domains.values import Api, Atom, Cls, Fn, Method, Obj, Sym, ordered
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.summaries import inside
@@ -65,7 +65,7 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
     if trains(walk, body, event, label):
         walk.use(uses.WALKED, body, event, label)
         return
-    for callee in callees:
+    for callee in ordered(callees):
         atom = run_by_calling(walk.tracer.program, callee)
         if isinstance(atom, Fn) and is_seen_through(walk, atom):
             of_file(walk, body, event, ref, atom)
@@ -222,6 +222,8 @@ def of_unknown(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref, atom: Atom |
         statement = all(isinstance(e, ir.Discard) for e in walk.tracer.definitions(body).readers.get(event.dst, ()))
         if statement and not roles.REPORTS.search(label):
             walk.use(uses.PASSED, body, event, label)
+        elif statement and roles.SHOWS.search(label):
+            walk.use(uses.OFF, body, event, f"`{label}(...)`", sure=False)
         walk.compute(body, event, event.dst, sure=isinstance(atom, Sym) and is_loss(event, ref, label))
 
 

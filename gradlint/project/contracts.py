@@ -70,13 +70,14 @@ def may_be_hook(program: Program, body: Body) -> bool:
 def may_be_guarded(program: Program, body: Body) -> bool:
     """Whether a framework calls the method ``body`` and may have turned gradients off before.
 
-    Where the class has a base that is out of sight, the method's name decides.
+    Where the class has a base that is out of sight, the method's name decides. What a framework goes backward from it
+    also calls with gradients on.
     """
     found = hook_of(program, body)
     if found is not None:
-        return bool(bits_of(found.hook.grad) & grad_mode.NO_GRAPH)
+        return bool(bits_of(found.hook.grad) & grad_mode.NO_GRAPH) and found.hook.result != "walked"
     hook = program.contracts.by_name.get(body.name)
-    if hook is None or body.parent is None or body.parent.kind != "class":
+    if hook is None or hook.result == "walked" or body.parent is None or body.parent.kind != "class":
         return False
     lineage = classes.lineage(program.class_of(body.parent))
     unseen = any(isinstance(base, Api) and base.name not in UNSAID for base in lineage)

@@ -13,6 +13,7 @@ from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
 from gradlint.domains.values import Atom, Literal, Obj, Unknown
 from gradlint.facts import Backward, ForwardMethod, GradFlag
+from gradlint.ir import events as ir
 from gradlint.project import contracts, purpose
 from gradlint.project.forwards import outcomes
 from gradlint.project.forwards.inference_only import is_inference_only, is_of_part
@@ -220,8 +221,9 @@ class Judging:
 
     def _wants_gradients(self, body: Body) -> bool:
         """Whether a body asks for gradients of something that no forward in it is known to have made."""
-        calls = self.tracer.definitions(body).calls.values()
-        if any("grad" in (name or "") for call in calls for name, _ in call.keywords):
+        known = self.tracer.definitions(body)
+        asked = (ref for call in known.calls.values() for name, ref in call.keywords if "grad" in (name or ""))
+        if not all(isinstance(maker := known.makers.get(ref), ir.Const) and maker.value is False for ref in asked):
             return True
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         if run is None:

@@ -50,6 +50,14 @@ def evaluates(body: Body) -> bool:
     return body.kind == "function" and roles.EVALUATION.search(body.name) is not None
 
 
+def class_for_inference(body: Body) -> str:
+    """The class of a method, if its name says that it is there to evaluate or to predict; empty if it does not."""
+    around = class_around(body)
+    if around is None or roles.TRAINS.search(around[0].name) or returns_loss(around[0]):
+        return ""
+    return around[1].name if roles.INFERRER.search(around[1].name) else ""
+
+
 def acts(body: Body) -> bool:
     """Whether the function's name says that a policy acts in it."""
     return body.kind == "function" and roles.ACTS.search(body.name) is not None

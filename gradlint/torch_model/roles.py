@@ -158,6 +158,12 @@ EXPLAINS = re.compile(
 INITIALISES = re.compile(r"^_*(?:init|initiali[sz]e|reset)_(?:\w+_)?(?:weight|param)", re.IGNORECASE)
 """Names of functions that give weights their first values."""
 
+INFERRER = re.compile(
+    r"(?:Evaluator|Predictor|Inference\w*|Infer(?:r|enc)er|Tester|Validator|Translator|Transcriber|Synthesi[sz]er|Captioner"
+    r"|Recogni[sz]er|Extractor|Embedder|Visuali[sz]er)$"
+)
+"""Names of classes that are no modules and put one to use."""
+
 PRODUCES = re.compile(
     r"predict|infer|val|eval|test|sampl|generat|extract|embed|encod|decod|feature|scor|classif|detect|segment|translat|caption"
     r"|transcri|rollout|reconstruct|forecast|retriev|rank|accura|metric|output|logits|demo|collect|main|visuali",
@@ -166,8 +172,9 @@ PRODUCES = re.compile(
 """Names of functions whose results are looked at, not minimised."""
 
 RUNS_LAYERS = re.compile(
-    r"^(?:forward_\w+|\w+_forward|extract_\w*features?|get_\w*features?|encode_(?:images?|texts?|audios?|videos?)|(?:\w+_)?log_probs?"
-    r"|posterior|evaluate_actions|(?:train|val|test|eval)_step|get_(?:values?|q_values?|logits|\w*states?))$"
+    r"^(?:forward_\w+|\w+_forward|extract_\w*features?|get_\w*features?|encode_(?:images?|texts?|audios?|videos?)"
+    r"|(?:\w+_)?log_probs?|posterior|evaluate_actions|get_(?:values?|q_values?|logits|(?:hidden|encoder|decoder)_states?)"
+    r"|(?:train(?:ing)?|val(?:idation)?|test|eval(?:uation)?|predict(?:ion)?|inference)_step)$"
 )
 """Names of methods of modules that run some of their layers, and leave the gradient mode alone.
 

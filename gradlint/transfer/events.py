@@ -176,6 +176,7 @@ def make_class(ip: Interpreter, e: ir.MakeClass) -> None:
 
 
 def set_attr(ip: Interpreter, e: ir.SetAttr) -> None:
+    named_modules.stored(ip, e, ip.value(e.src))
     attributes.write(ip, e, e.obj, e.name, e.src)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 _MADE = (
-    r"[A-Z]\w*[a-z]\w*|(?:build|make|create|get|load|init|initiali[sz]e|construct|define|setup|prepare|instantiate|from)"
-    r"(?:_\w+)?|__dict__\[\.\.\.\]|[A-Z][A-Z_]+\[\.\.\.\]|getattr\(\.\.\.\)"
+    r"[A-Z]\w*[a-z]\w*|(?:build|make|create|get|load|init|initiali[sz]e|construct|define|setup|prepare|instantiate|from"
+    r"|trace|script)(?:_\w+)?|__dict__\[\.\.\.\]|[A-Z][A-Z_]+\[\.\.\.\]|getattr\(\.\.\.\)"
 )
 _MOVED = r"\.(?:to|cuda|cpu|half|float|double|bfloat16|train|eval|requires_grad_)\((?:\.\.\.)?\)"
 MAKES = re.compile(rf"^(?:[A-Za-z_][\w.]*\.)?(?:{_MADE})\((?:\.\.\.)?\)(?:{_MOVED})*$")
@@ -33,8 +33,8 @@ ELSEWHERE = re.compile(
 """What is made of something other than torch's modules, has no parameters, or turns gradients off itself."""
 
 
-def stored(ip: Interpreter, e: ir.Store, value: Value) -> None:
-    """Take what a call has made for a module if the variable that it is stored in is called like one."""
+def stored(ip: Interpreter, e: ir.Store | ir.SetAttr, value: Value) -> None:
+    """Take what a call has made for a module if the variable or attribute that it is stored in is called like one."""
     label = ip.labels[e.src] if e.src >= 0 else ""
     if not label.endswith(")") or not roles.is_module(e.name):
         return

@@ -153,6 +153,8 @@ class Judging:
                 if closed
                 else f"`{body.name}` loops over `{data}`"
             )
+        if closed and not candidate.hops and (made_for := purpose.class_for_inference(body)):
+            return f"`{made_for}` is for inference, and {outcomes.taken_off(candidate)}"
         if data and closed:
             return f"the loop runs over `{data}`"
         if not closed:
@@ -207,7 +209,10 @@ class Judging:
     def _may_be_walked(self, body: Body, candidate: Candidate) -> bool:
         """Whether a result that leaves the body on the graph may be differentiated by whoever gets it."""
         if purpose.is_method_of_module(self.program, body):
-            return True
+            # A module that puts itself in eval mode to predict is not trained through that method.
+            whole = bool(body.parameters) and candidate.forward.module.name == body.parameters[0].name
+            infers = whole and candidate.marks & (EVAL | TRAIN | UNTOUCHED) == EVAL and purpose.is_telling(body)
+            return not infers or purpose.may_be_differentiated(body) or self._wants_gradients(body)
         looked_at = contracts.is_looked_at(self.program, body)
         data = purpose.data_of(self.tracer, candidate.body, candidate.call)
         sought = purpose.may_be_differentiated(body, trains=not data)

@@ -35,7 +35,7 @@ class Rewalked:
     def passes(self) -> Iterator[WalkedTwice]:
         """Yield them in source order, each once."""
         # A target that may be several things is walked once all the same.
-        ops = list({op.what.span: op for op in self.protocol.backwards if self._is_direct(op)}.values())
+        ops = list({op.what.span: op for op in self.protocol.walks if self._is_direct(op)}.values())
         walked = {op: self._walked(op) for op in ops}
         found: dict[ir.Span, WalkedTwice] = {}
         for second in ops:
@@ -52,13 +52,15 @@ class Rewalked:
     def _is_direct(self, op: Op) -> bool:
         what = op.what
         assert isinstance(what, Backward)
-        return not what.through and is_plain(op) and not what.modes.off and self.known.calls.get(what.span) is not None
+        fills_all = is_plain(op) or what.how == "grad"
+        return not what.through and fills_all and not what.modes.off and self.known.calls.get(what.span) is not None
 
     def _retains(self, op: Op) -> bool:
         """Whether a pass keeps the graph, or may."""
         call = self.known.calls[op.what.span]
         flags = [ref for name, ref in call.keywords if name in ("retain_graph", "create_graph", None)]
-        positional = call.args[1:]
+        assert isinstance(op.what, Backward)
+        positional = call.args[3:] if op.what.how == "grad" else call.args[1:]
         if positional or call.starred:
             return True
         return any(not self._is_false(ref) for ref in flags)
@@ -108,10 +110,43 @@ class Rewalked:
         call = self.known.calls[op.what.span]
         return op.what.how == "backward" and all(name != "inputs" for name, _ in call.keywords)
 
+    def _passes(self, op: Op, shared: ir.Event) -> bool:
+        """Whether a pass goes through a forward: one for the gradients of given tensors ends at these."""
+        assert isinstance(op.what, Backward)
+        if op.what.how != "grad":
+            return True
+        call = self.known.calls[op.what.span]
+        asked = call.args[1] if len(call.args) > 1 else dict(call.keywords).get("inputs")
+        if asked is None or not isinstance(shared, ir.Call):
+            return False
+        given = (*shared.args, *(ref for _, ref in shared.keywords))
+        read = {one for ref in given for one in self._variables(ref)}
+        return not read.isdisjoint(self._variables(asked)) or self._is_of_module(asked, shared)
+
+    def _variables(self, ref: ir.Ref) -> Iterator[tuple[str, frozenset[ir.Store]]]:
+        """The variables that something is surely computed from, each with what may stand in it there."""
+        for event in self.lineage.of(ref):
+            if isinstance(event, ir.Load):
+                yield event.name, frozenset(self.known.assigning(event))
+
+    def _is_of_module(self, asked: ir.Ref, forward: ir.Call) -> bool:
+        """Whether gradients are asked for the parameters of the module that ran: `list(model.parameters())`."""
+        maker = self.known.makers.get(asked)
+        while isinstance(maker, (ir.Load, ir.Call)):
+            method = self.known.makers.get(maker.func) if isinstance(maker, ir.Call) else None
+            if isinstance(method, ir.Attr):
+                same = self.tracer.value(self.run.body, method.obj) == self.lineage.forwards[forward.span].module.atoms
+                return method.name == "parameters" and same
+            refs = maker.args if isinstance(maker, ir.Call) else self.lineage.operands(maker)
+            maker = self.known.makers.get(refs[0]) if len(refs) == 1 else None
+        return False
+
     def _again(self, first: Op, second: Op, walked: dict[Op, dict[ir.Event, None]]) -> WalkedTwice | None:
         """Two passes over one forward, in one iteration."""
         loop = self.protocol.common_loop(first, second)
         shared = self._shared(walked[second], walked[first]) or self._operation(first, second, walked)
+        if shared is not None and not (self._passes(first, shared) and self._passes(second, shared)):
+            return None
         if shared is None or self.known.loops(shared) != first.what.loops or first.what.loops != second.what.loops:
             return None
         # The parts of what a module returns may have a graph each, as those of twin networks do.
@@ -127,7 +162,7 @@ class Rewalked:
         """The parts of what a call returns that a pass walks."""
         found: set[ir.Event] = set()
         for event in walked:
-            if isinstance(event, (ir.Unpack, ir.Item)):
+            if isinstance(event, (ir.Unpack, ir.Item)) and not self._is_range(event):
                 refs, makers = self.lineage.operands(event), self.known.makers
                 maker = makers.get(refs[0]) if refs else None
                 while isinstance(maker, ir.Load) and (inner := self.lineage.operands(maker)):
@@ -135,6 +170,11 @@ class Rewalked:
                 if maker is shared:
                     found.add(event)
         return found
+
+    def _is_range(self, event: ir.Unpack | ir.Item) -> bool:
+        """Whether it is a range of a tensor, which no other container has: `output[:, 0]`."""
+        key = self.known.makers.get(event.key) if isinstance(event, ir.Item) else None
+        return isinstance(key, ir.Build) and key.kind == "tuple"
 
     def _in_loop(self, op: Op, walked: dict[Op, dict[ir.Event, None]]) -> WalkedTwice | None:
         """A pass in a loop over a forward outside of it, or one that is fed its own result of the iteration before."""
@@ -144,7 +184,7 @@ class Rewalked:
             inside = {event: None for event in walked[op] if loop in self.known.loops(event)}
             outer = {event: None for event in walked[op] if event not in inside}
             shared = self._shared(outer, outer) or self._operation(op, op, {op: outer})
-            if shared is not None:
+            if shared is not None and self._passes(op, shared):
                 return self._made(op, op, shared, "")
             brought = self.carried.into(target, loop) if (target := self._target(op)) is not None else None
             if brought is not None:
@@ -202,6 +242,6 @@ def walked_twice(program: Program, path: str, evaluation: Evaluation, protocol: 
     """The backward passes of one body that walk a graph which an earlier pass has freed."""
     if purpose.is_test(protocol.run.body, path):
         return []
-    passes = Rewalked(program, evaluation, protocol).passes() if protocol.backwards else ()
+    passes = Rewalked(program, evaluation, protocol).passes() if protocol.walks else ()
     run = protocol.run
     return [*passes, *carried_attributes(program, path, evaluation, run), *computed_once(program, evaluation, run)]

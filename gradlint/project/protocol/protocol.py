@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
@@ -43,9 +43,9 @@ class Protocol:
         self.blocks: dict[int, list[Op]] = {}
         self._regions: dict[int | None, frozenset[int]] = {}
         for block, happenings in run.recorder.happenings.items():
-            chosen = [h for h in happenings if isinstance(h, (Step, Clear, Touch, Clip, Scaling)) or is_pass(h)]
+            chosen = [h for h in happenings if isinstance(h, (Step, Clear, Touch, Clip, Scaling, Backward))]
             if chosen:
-                self.blocks[block] = [Op(block, i, cast(Happens, what)) for i, what in enumerate(chosen)]
+                self.blocks[block] = [Op(block, i, what) for i, what in enumerate(chosen)]
 
     @cached_property
     def ops(self) -> list[Op]:
@@ -55,6 +55,11 @@ class Protocol:
     @cached_property
     def backwards(self) -> list[Op]:
         """The backward passes that fill gradients."""
+        return [op for op in self.walks if is_pass(op.what)]
+
+    @cached_property
+    def walks(self) -> list[Op]:
+        """All backward passes, also those that hand gradients out and fill none."""
         return [op for op in self.ops if isinstance(op.what, Backward)]
 
     @cached_property

@@ -9,7 +9,7 @@ from gradlint.domains.values import Obj
 from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Wiped
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.flow.solver import solve
-from gradlint.project.protocol.protocol import Op, Protocol, is_plain, optimizers
+from gradlint.project.protocol.protocol import Op, Protocol, is_pass, is_plain, optimizers
 from gradlint.project.values.conditions import Conditions
 from gradlint.torch_model import closure_optimizers
 
@@ -103,6 +103,8 @@ def after(
     protocol: Protocol, found: frozenset[tuple[Standing, Op | None]], op: Op, step: Op
 ) -> frozenset[tuple[Standing, Op | None]]:
     """How gradients stand behind ``op``: pairs of the clear that wiped them and the backward that filled them."""
+    if isinstance(op.what, Backward) and not is_pass(op.what):
+        return found
     if isinstance(op.what, Backward) and not is_plain(op):
         return frozenset((UNKNOWN,))
     if isinstance(op.what, Backward):
@@ -191,7 +193,8 @@ def outside_closure(protocol: Protocol, step: Op) -> Iterator[tuple[Op, Op]]:
     if not step.what.closure or not repeats:
         return
     earlier = protocol.blocks[step.block][: step.position]
-    inside = [op for op in earlier if op.what.origin == op.what.span and not isinstance(op.what, (Clip, Scaling))]
+    fills = [op for op in earlier if not isinstance(op.what, (Clip, Scaling, Backward)) or is_pass(op.what)]
+    inside = [op for op in fills if op.what.origin == op.what.span]
     if any(not isinstance(op.what, Backward) for op in inside):
         return
     clears = [op for op in protocol.ops if isinstance(op.what, Clear) and protocol.clears(op, step)]

@@ -66,6 +66,7 @@ from gradlint.project.leaves.lost_leaves import lost_leaves
 from gradlint.project.leaves.lost_parameters import lost_parameters
 from gradlint.project.leaves.nan_gradients import NanGradients
 from gradlint.project.leaves.needless_states import States
+from gradlint.project.leaves.replaced_attributes import ReplacedAttributes
 from gradlint.project.leaves.replaced_leaves import Replaced
 from gradlint.project.leaves.rescued_leaves import rescued
 from gradlint.project.leaves.stale_gradients import StaleGradients
@@ -397,7 +398,11 @@ def facts_of(
         idle_steps=list(IdleSteps(program, evaluation.tracer, protocol).found()),
         nan_gradients=list(NanGradients(program, evaluation.tracer, run).found()),
         exhausted=list(leaves.exhausted()),
-        rebound=[*leaves.rebound(), *Replaced(program, evaluation.tracer, run).found()],
+        rebound=[
+            *leaves.rebound(),
+            *Replaced(program, evaluation.tracer, run).found(),
+            *ReplacedAttributes(program, evaluation.tracer, run).found(),
+        ],
         missing_gradients=[
             *leaves.missing_gradients(),
             *ClearedGradients(program, evaluation.tracer, run).found(),

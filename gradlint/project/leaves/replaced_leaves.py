@@ -87,8 +87,8 @@ class Replaced(Reading):
         name = method.name if method is not None else ""
         return name == "add_param_group" or self.is_api(call.func, frozenset(optimizers()))
 
-    def _is_corrected(self, store: ir.Store) -> bool:
-        """Whether what is stored is surely another tensor, computed from the one that the variable held."""
+    def _is_corrected(self, store: ir.Store | ir.SetAttr) -> bool:
+        """Whether what is stored is surely another tensor, computed from the one that stood there."""
         maker = self.maker(store.src)
         if isinstance(maker, ir.Binary):
             return self._is_of(maker.left, store.name) or self._is_of(maker.right, store.name)
@@ -107,11 +107,11 @@ class Replaced(Reading):
         return known and any(self._is_of(ref, store.name) for ref in refs)
 
     def _is_of(self, ref: ir.Ref, name: str) -> bool:
-        """Whether a temporary is the variable, or computed from it by methods."""
+        """Whether a temporary is what stands in a place, or computed from it by methods."""
         for _ in range(4):
             maker = self.maker(ref)
-            if isinstance(maker, ir.Load):
-                return maker.name == name
+            if isinstance(maker, ir.Load) or self._is_place(maker, name):
+                return self._is_place(maker, name)
             method = self.method(maker) if isinstance(maker, ir.Call) else None
             if isinstance(maker, ir.Attr) and maker.name == "data":
                 ref = maker.obj
@@ -120,3 +120,7 @@ class Replaced(Reading):
             else:
                 return False
         return False
+
+    def _is_place(self, maker: ir.Event | None, name: str) -> bool:
+        """Whether an event reads the place of that name."""
+        return isinstance(maker, ir.Load) and maker.name == name

@@ -95,7 +95,8 @@ def fit(image, target):
 Reported only where the update is computed from `.grad` by torch's own operations and the name is read as `.grad` again
 without having been marked in between; of a tensor that an optimizer has, where a loop of its steps reads the new one
 again, or where it stands in an attribute of the object that has the optimizer too. One that is marked again is silent,
-although the optimizer still has the old one. So are updates by `torch.autograd.grad`, which stay on the graph on purpose:
+although the optimizer still has the old one. So are updates by `torch.autograd.grad`, which stay on the graph on
+purpose:
 
 ```python
 import torch

@@ -1,4 +1,4 @@
-"""Leaves in attributes that an optimizer changes, and that another method replaces by a corrected copy (facts: RG23)."""
+"""Leaves in attributes that an optimizer changes, and that a method replaces by a corrected copy (facts: RG23)."""
 
 from __future__ import annotations
 

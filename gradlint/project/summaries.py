@@ -30,7 +30,7 @@ from gradlint.domains.values import (
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.project import members
-from gradlint.project.values import demands
+from gradlint.project.values import computed, demands
 from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
 from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
@@ -405,7 +405,7 @@ def returned(
     for run in runs:
         for group in run.returned.values():
             for one in group:
-                found.append(imported(ip, program, site, fn.body, one, one.value, arguments, fresh))
+                found.append(imported(ip, program, site, run, one, one.value, arguments, fresh))
     if not found:
         return ip.world.none
     return union(found)
@@ -415,7 +415,7 @@ def imported(
     ip: Interpreter,
     program: Program,
     site: calls.Site,
-    body: Body,
+    run: Run,
     one: Returned,
     value: Value,
     arguments: dict[str, Value],
@@ -427,12 +427,16 @@ def imported(
     ``fresh`` are the objects of this call so far. Several of one kind become one object, which stands wherever one of
     them does and holds what they hold.
     """
+
+    def given(parameter: Sym) -> int:
+        return ip.graph_of(substitute(program, run.body, frozenset((parameter,)), arguments))
+
     found: set[Atom] = set()
     for atom in value:
         if isinstance(atom, Sym):
-            found |= substitute(program, body, frozenset((atom,)), arguments)
+            found |= substitute(program, run.body, frozenset((atom,)), arguments)
         elif isinstance(atom, Tuple) and depth < 3:
-            parts = (imported(ip, program, site, body, one, item, arguments, fresh, depth + 1) for item in atom.items)
+            parts = (imported(ip, program, site, run, one, item, arguments, fresh, depth + 1) for item in atom.items)
             found.add(ip.world.tuple(tuple(parts)))
         elif isinstance(atom, Obj) and not isinstance(atom, Context) and atom not in program.attribute_values:
             made = ip.world.obj(site.event, atom.type, cls=atom.cls, owner=atom.owner, name=atom.name)
@@ -442,10 +446,14 @@ def imported(
                 placed = place._replace(roots=frozenset(), saved=frozenset(), made=place.made and site.event.span)
                 if place.graph == tensor.ANY and place.roots and all(isinstance(root, Sym) for root in place.roots):
                     # A view of what was handed in stands where that stands.
-                    placed = placed._replace(graph=ip.graph_of(substitute(program, body, place.roots, arguments)))
+                    placed = placed._replace(graph=ip.graph_of(substitute(program, run.body, place.roots, arguments)))
+                elif place.graph == tensor.ANY:
+                    placed = placed._replace(graph=computed.place_of(run, atom, given))
+                    if placed.graph == tensor.GRAPH:
+                        ip.run.plain[made] = placed.graph
                 ip.state.places[made] = tensor.join_places(before, placed) if before is not None else placed
             if atom in one.contents and depth < 3:
-                held = imported(ip, program, site, body, one, one.contents[atom], arguments, fresh, depth + 1)
+                held = imported(ip, program, site, run, one, one.contents[atom], arguments, fresh, depth + 1)
                 known = ip.state.contents.get(made) if made in fresh else None
                 ip.state.contents[made] = union([known, held]) if known is not None else held
             if atom in program.computed_in:

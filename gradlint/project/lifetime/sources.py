@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
+from gradlint.domains.values import Obj
 from gradlint.facts import Forward
+from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom, Value
@@ -22,6 +24,19 @@ def sole_sources(run: Run, targets: frozenset[Atom]) -> Iterator[Atom]:
             seen.add(others[0])
             pending.append(others[0])
             yield others[0]
+
+
+def loss_sources(run: Run, targets: frozenset[Atom], is_loss: Callable[[Atom], bool]) -> Iterator[Atom]:
+    """What targets of a pass were computed from that the source calls a loss: `multiplied = batch_loss / count`."""
+    pending, seen = list(targets), set(targets)
+    while pending:
+        for origin in not_off(run, pending.pop()):
+            named = origin not in seen and is_loss(origin)
+            if named or (isinstance(origin, Obj) and isinstance(origin.event, ir.Binary) and origin not in seen):
+                seen.add(origin)
+                pending.append(origin)
+            if named:
+                yield origin
 
 
 def of_one_module(run: Run, targets: frozenset[Atom]) -> set[Atom]:

@@ -15,8 +15,9 @@ from gradlint.facts import Backward, Elsewhere, Forward, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.components import Components
+from gradlint.project.lifetime.meters import is_number
 from gradlint.project.lifetime.received import built, each_item, holding, parts_of, put_away, received, root
-from gradlint.project.lifetime.sources import is_off, of_one_module, sole_sources
+from gradlint.project.lifetime.sources import is_off, loss_sources, of_one_module, sole_sources
 from gradlint.project.lifetime.summed import summed
 from gradlint.project.values import demands
 from gradlint.project.values.call_uses import parameters_for
@@ -83,7 +84,8 @@ class Walked:
             if isinstance(atom, Sym) and atom.scope is run.body and "." not in atom.path:
                 yield Start(("param", run.body, atom.path), ir.Event(run.body.span), atom.path, loops)
         known = self.tracer.definitions(run.body)
-        certain = {*targets, *sole_sources(run, targets), *of_one_module(run, targets)}
+        losses = loss_sources(run, targets, lambda atom: self._is_called_loss(run.body, atom))
+        certain = {*targets, *sole_sources(run, targets), *of_one_module(run, targets), *losses}
         walked = demands.ancestors(run, targets)
         made = {atom.event: atom for atom in walked if isinstance(atom, Obj) and atom.event in known.blocks}
         # What is nearest to the backward pass comes first: it gives the finding its name.
@@ -92,9 +94,29 @@ class Walked:
             if ref is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
                 for part, maker in walked_parts(known, ref, event, source):
                     yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
+        yield from self._given_out_of_sight(run, targets, walked, loops)
         behind = list(Lineage(self.tracer, run).of(source)) if source is not None else []
         for ref, event in (*summed(self.tracer, run, behind), *self._given_to_functions(run, behind)):
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
+
+    def _given_out_of_sight(
+        self, run: Run, targets: frozenset[Atom], walked: set[Atom], loops: frozenset[int]
+    ) -> Iterator[Start]:
+        """What is on the graph for certain and goes to code out of sight that makes what is walked."""
+        known = self.tracer.definitions(run.body)
+
+        def given(atom: Atom) -> Iterator[Atom]:
+            call = atom.event if isinstance(atom, Obj) and atom not in run.origins else None
+            refs = (*call.args, *(ref for _, ref in call.keywords)) if isinstance(call, ir.Call) else ()
+            return (one for ref in refs for one in self.tracer.value(run.body, ref))
+
+        more = demands.ancestors(run, targets, given) - walked
+        on_graph = [one for one in more if isinstance(one, Obj) and run.plain.get(one) == tensor.GRAPH]
+        made = {one.event for one in on_graph if one.event in known.blocks}
+        for event in sorted(made, key=lambda one: one.span):
+            ref = getattr(event, "dst", None)
+            if ref is not None:
+                yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
 
     def _beside(self, run: Run, backward: Backward, starts: list[Start]) -> Iterator[Start]:
         """What functions of the file return beside what a pass starts from."""
@@ -103,6 +125,14 @@ class Walked:
         for ref, event, only in Components(self, run).beside(target, starts) if target is not None else ():
             loops = frozenset(backward.loops) & frozenset(known.loops(event))
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops, only)
+
+    def _is_called_loss(self, body: Body, atom: Atom) -> bool:
+        """Whether a body has made something and stores it in a variable that is called a loss."""
+        known = self.tracer.definitions(body)
+        event = atom.event if isinstance(atom, Obj) else None
+        ref = getattr(event, "dst", ir.OPAQUE_REF) if event in known.blocks else ir.OPAQUE_REF
+        readers = known.readers.get(ref, ()) if not is_number(known, ref) else ()
+        return any(isinstance(reader, ir.Store) and roles.LOSS.search(reader.name) for reader in readers)
 
     def _called(self, body: Body, event: ir.Event, ref: ir.Ref) -> str:
         """How the source calls what an event makes: by the variable that it is stored in, or by the call."""

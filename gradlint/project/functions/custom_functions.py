@@ -16,6 +16,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.functions import function_gradients, function_inputs, function_seconds, function_tensors, lending
 from gradlint.project.functions.context_methods import Method, is_none, methods_of, plain_atoms, static
+from gradlint.project.functions.saved_tensors import same
 from gradlint.project.functions.second_orders import SecondOrders
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:
         return "input", False
     if atoms and atoms & writer.outputs() and not is_marked(writer, atoms):
         return "output", False
+    if unpacked_from_output(writer, ref):
+        return "output", False
     if backward is not None and atoms and owns_output(writer, atoms):
         return "output", True
     if any(plain_atoms(writer.value(one)) & writer.outputs() for one in lending.exported(known, writer, ref)):
@@ -150,6 +153,17 @@ def is_marked(writer: Method, atoms: frozenset[object]) -> bool:
     """Whether an output is marked as not differentiable: it has no graph that could hold the context."""
     marked = [ref for call in writer.calls("mark_non_differentiable") for ref in call.args]
     return any(plain_atoms(writer.value(ref)) & atoms for ref in marked)
+
+
+def unpacked_from_output(writer: Method, ref: ir.Ref) -> bool:
+    """Whether a temporary is one part of a tuple that is returned as a whole: `t, y = solved; return solved`."""
+    load = writer.maker(ref)
+    stores = writer.definitions.assigning(load) if isinstance(load, ir.Load) else []
+    unpack = writer.maker(stores[0].src) if len(stores) == 1 else None
+    returned = [event.src for event in writer.returned() if event.src is not None]
+    if not isinstance(unpack, ir.Unpack) or writer.calls("mark_non_differentiable"):
+        return False
+    return any(same(writer, unpack.src, src) for src in returned)
 
 
 def owns_output(writer: Method, atoms: frozenset[object]) -> bool:

@@ -88,6 +88,9 @@ class Walked:
         certain = {*targets, *sole_sources(run, targets), *of_one_module(run, targets), *losses}
         walked = demands.ancestors(run, targets)
         made = {atom.event: atom for atom in walked if isinstance(atom, Obj) and atom.event in known.blocks}
+        behind = list(Lineage(self.tracer, run).of(source)) if source is not None else []
+        for ref, event in (*summed(self.tracer, run, behind), *self._given_to_functions(run, behind)):
+            yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
         # What is nearest to the backward pass comes first: it gives the finding its name.
         for event, atom in sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets)):
             ref = getattr(event, "dst", None)
@@ -95,9 +98,6 @@ class Walked:
                 for part, maker in walked_parts(known, ref, event, source):
                     yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
         yield from self._given_out_of_sight(run, targets, walked, loops)
-        behind = list(Lineage(self.tracer, run).of(source)) if source is not None else []
-        for ref, event in (*summed(self.tracer, run, behind), *self._given_to_functions(run, behind)):
-            yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
 
     def _given_out_of_sight(
         self, run: Run, targets: frozenset[Atom], walked: set[Atom], loops: frozenset[int]

@@ -151,6 +151,7 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
         return
     if not isinstance(module, Obj) or module.cls is not None or module.type in OPAQUE:
         save_result_of_class(ip, site, module, result)
+        save_inputs_of_class(ip, site, module, result)
         save_for_opaque(ip, site, module, result)
         return
     if not site.args:
@@ -180,6 +181,19 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
         return
     save_input(ip, site.event, name, given, result, module)
     ip.save(frozenset((module,)), name, "parameters", site.event.span, result)
+
+
+def save_inputs_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
+    """Note what the code of a module's ``forward`` keeps of its inputs, by whatever way they are given."""
+    if not isinstance(module, Obj) or module.cls is None or site.given is not None or site.starred:
+        return
+    if not kept_by_code.matters(ip.program, ip.body):
+        return
+    given = kept_by_code.bound(ip.program, module.cls, site.args, site.keywords)
+    on_graph = frozenset(name for name, value in given.items() if tracked(ip, [value]))
+    name = (module.label or ip.labels[site.func]).replace("[...]", "")
+    for kept in sorted(kept_by_code.inputs_of_module(ip.program, module.cls, on_graph)):
+        save_input(ip, site.event, name, given[kept], result)
 
 
 def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:

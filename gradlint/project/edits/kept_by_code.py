@@ -130,6 +130,22 @@ def by_module(program: Program, cls: Cls, tracked: frozenset[int]) -> frozenset[
     return frozenset().union(*kept.outputs.values()) if kept.whole else frozenset()
 
 
+def bound(program: Program, cls: Cls, args: list[Value], keywords: dict[str, Value]) -> dict[str, Value]:
+    """What a call of a module of the file gives, by the parameters of its ``forward``."""
+    forward = classes.own_function(program, cls, "forward")
+    if forward is None or forward.wrappers:
+        return {}
+    names = [one.name for one in forward.body.parameters[1:] if one.kind == "positional"]
+    every = {one.name for one in forward.body.parameters[1:]}
+    return {**dict(zip(names, args, strict=False)), **{name: keywords[name] for name in keywords if name in every}}
+
+
+def inputs_of_module(program: Program, cls: Cls, tracked: frozenset[str]) -> frozenset[str]:
+    """The inputs that the ``forward`` of a class of the file keeps, given which ones are on the graph."""
+    forward = classes.own_function(program, cls, "forward") if tracked else None
+    return by_function(program, forward.body, tracked).inputs if forward is not None else frozenset()
+
+
 def keeps_input(program: Program, cls: Cls) -> bool:
     """Whether the ``forward`` of a class of the file keeps its first argument, given that it is on the graph."""
     forward = classes.own_function(program, cls, "forward")

@@ -93,9 +93,9 @@ class Walked:
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
         # What is nearest to the backward pass comes first: it gives the finding its name.
         for event, atom in sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets)):
-            ref = getattr(event, "dst", None)
-            if ref is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
-                for part, maker in walked_parts(known, ref, event, source):
+            result = getattr(event, "dst", None)
+            if result is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
+                for part, maker in walked_parts(known, result, event, source):
                     yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
         yield from self._given_out_of_sight(run, targets, walked, loops)
 

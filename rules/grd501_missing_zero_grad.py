@@ -110,7 +110,8 @@ def train_accumulating(model, loader, criterion, optimizer, every):
 
 `model.zero_grad()`, `p.grad = None`, `w.grad.zero_()`, helpers that do one of these, and assigned gradients count as
 clearing. An engine or an optimizer that goes backward itself, as in `engine.backward(loss)`, may clear by itself.
-A method that makes one step, and whose callers are not known, is not reported: they may clear.
+A method that makes one step, and whose callers are not known, is not reported: they may clear. Nor are updates by hand,
+such as `p.data -= lr * p.grad`, where code that is not in sight gets the module.
 
 ```python
 import torch
@@ -158,6 +159,8 @@ if TYPE_CHECKING:
     from gradlint.facts import Facts, Uncleared
     from gradlint.fix import Source
 
+BY_HAND = "set `{leaf}.grad = None` once per step, before this backward"
+
 
 class MissingZeroGrad(Rule):
     """Backward and step in a loop without anything that clears the gradients."""
@@ -177,6 +180,8 @@ class MissingZeroGrad(Rule):
                 fact.span,
                 fact=fact,
                 because=fact.because,
+                help=None if fact.optimizer else BY_HAND,
+                leaf=fact.leaf,
                 call=fact.call,
                 step=fact.step,
                 source=fact.source,

@@ -205,7 +205,10 @@ class Touch(Happening, frozen=True):
 
 
 class Uncleared(Struct, frozen=True):
-    """A backward pass that adds to gradients which a step has applied, or which another pass has left."""
+    """A backward pass that adds to gradients which a step has applied, or which another pass has left.
+
+    ``leaf``: the variable that is updated by hand, if that is the step; ``optimizer`` is what it is a parameter of.
+    """
 
     span: Span
     call: str
@@ -213,6 +216,7 @@ class Uncleared(Struct, frozen=True):
     optimizer: str
     source: str
     because: Reasons
+    leaf: str = ""
 
 
 class Wiped(Struct, frozen=True):

@@ -113,6 +113,7 @@ from gradlint.project.protocol.idle_steps import IdleSteps
 from gradlint.project.protocol.owned import Owned
 from gradlint.project.protocol.protocol import Protocol
 from gradlint.project.protocol.uncleared import loops_around_steps, uncleared
+from gradlint.project.protocol.updates_by_hand import uncleared_by_hand
 from gradlint.project.protocol.wiped import wiped
 from gradlint.project.summaries import Run
 from gradlint.project.values.aliases import shared_edits
@@ -306,7 +307,7 @@ def facts_of(
         forwards=recorder.all(Forward),
         steps=recorder.all(Step),
         clears=recorder.all(Clear),
-        uncleared=list(uncleared(protocol, evaluation)),
+        uncleared=[*uncleared(protocol, evaluation), *uncleared_by_hand(protocol, evaluation.tracer)],
         wiped=list(wiped(protocol)),
         misplaced_clips=list(clipping.misplaced(protocol)),
         scaler_misuses=list(scaling.misused(protocol)),

@@ -179,7 +179,7 @@ class Rewalked:
     def _in_loop(self, op: Op, walked: dict[Op, dict[ir.Event, None]]) -> WalkedTwice | None:
         """A pass in a loop over a forward outside of it, or one that is fed its own result of the iteration before."""
         for loop in reversed(op.what.loops):
-            if not self.protocol.ends(op, loop, []) or not self._comes_back(op, loop):
+            if not self.protocol.ends(op, loop, []) or not self.protocol.comes_back(op, loop):
                 continue
             inside = {event: None for event in walked[op] if loop in self.known.loops(event)}
             outer = {event: None for event in walked[op] if event not in inside}
@@ -201,25 +201,11 @@ class Rewalked:
         if not self._is_constant(flags["retain_graph"], True):
             return None
         for loop in reversed(op.what.loops):
-            if self.protocol.ends(op, loop, []) and self._comes_back(op, loop):
+            if self.protocol.ends(op, loop, []) and self.protocol.comes_back(op, loop):
                 brought = self.carried.into(target, loop)
                 if brought is not None:
                     return self._made(op, op, *brought, freed="retained here, in the iteration before")
         return None
-
-    def _comes_back(self, op: Op, loop: int) -> bool:
-        """Whether the loop may run once more after the pass."""
-        graph = self.run.body.graph
-        head = graph.loops[loop].head
-        pending, seen = list(graph.blocks[op.block].successors), set[int]()
-        while pending:
-            index = pending.pop()
-            if index == head:
-                return True
-            if index not in seen and loop in graph.blocks[index].loops:
-                seen.add(index)
-                pending.extend(graph.blocks[index].successors)
-        return False
 
     def _shown(self, event: ir.Event) -> str:
         """How to call an operation: by its function, or by what it makes."""

@@ -156,6 +156,20 @@ class Protocol:
                     pending.extend(self.graph.blocks[index].successors)
         return seen, ended
 
+    def comes_back(self, op: Op, loop: int) -> bool:
+        """Whether the loop may run once more after the pass."""
+        graph = self.graph
+        head = graph.loops[loop].head
+        pending, seen = list(graph.blocks[op.block].successors), set[int]()
+        while pending:
+            index = pending.pop()
+            if index == head:
+                return True
+            if index not in seen and loop in graph.blocks[index].loops:
+                seen.add(index)
+                pending.extend(graph.blocks[index].successors)
+        return False
+
     def passes(self, block: int, target: Op, loop: int | None) -> bool:
         """Whether every path from the start of an iteration to ``target`` runs through ``block``."""
         start = self.start(loop)

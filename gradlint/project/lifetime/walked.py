@@ -88,16 +88,25 @@ class Walked:
         certain = {*targets, *sole_sources(run, targets), *of_one_module(run, targets), *losses}
         walked = demands.ancestors(run, targets)
         made = {atom.event: atom for atom in walked if isinstance(atom, Obj) and atom.event in known.blocks}
+        # What is nearest to the backward pass comes first: it gives the finding its name.
+        nearest = sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets))
+        on_graph = [one for one in nearest if one[1] in certain or run.plain.get(one[1]) == tensor.GRAPH]
+        own = [event for event, atom in on_graph if atom in targets]
+        yield from self._made(run, own, source, loops)
         behind = list(Lineage(self.tracer, run).of(source)) if source is not None else []
         for ref, event in (*summed(self.tracer, run, behind), *self._given_to_functions(run, behind)):
             yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
-        # What is nearest to the backward pass comes first: it gives the finding its name.
-        for event, atom in sorted(made.items(), key=lambda one: nearness(one[0], one[1] in targets)):
-            result = getattr(event, "dst", None)
-            if result is not None and (atom in certain or run.plain.get(atom) == tensor.GRAPH):
-                for part, maker in walked_parts(known, result, event, source):
-                    yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
+        yield from self._made(run, [event for event, atom in on_graph if atom not in targets], source, loops)
         yield from self._given_out_of_sight(run, targets, walked, loops)
+
+    def _made(self, run: Run, events: list[ir.Event], source: ir.Ref | None, loops: frozenset[int]) -> Iterator[Start]:
+        """What of the results of events a pass walks."""
+        known = self.tracer.definitions(run.body)
+        for event in events:
+            ref = getattr(event, "dst", None)
+            parts = walked_parts(known, ref, event, source) if ref is not None else ()
+            for part, maker in parts:
+                yield Start(("ref", run.body, part), maker, self._called(run.body, maker, part), loops)
 
     def _given_out_of_sight(
         self, run: Run, targets: frozenset[Atom], walked: set[Atom], loops: frozenset[int]

@@ -171,6 +171,11 @@ def save_for_module(ip: Interpreter, site: calls.Site, module: Atom, result: Val
     save_outputs(ip, site.event, module.type, row.saved_outputs(on_graph), result)
 
 
+def matters(ip: Interpreter, site: calls.Site) -> bool:
+    """Whether it matters what the code keeps that a call runs itself."""
+    return site.given is None and kept_by_code.matters(ip.program, ip.body, site.event.span)
+
+
 def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """A module of which little is known but that it trains: it keeps its parameters, and perhaps its input."""
     if not ip.program.trainable(ip, module) or ip.program.is_free_of_parameters(module):
@@ -185,9 +190,7 @@ def save_for_opaque(ip: Interpreter, site: calls.Site, module: Atom, result: Val
 
 def save_inputs_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """Note what the code of a module's ``forward`` keeps of its inputs, by whatever way they are given."""
-    if not isinstance(module, Obj) or module.cls is None or site.given is not None or site.starred:
-        return
-    if not kept_by_code.matters(ip.program, ip.body):
+    if not isinstance(module, Obj) or module.cls is None or site.starred or not matters(ip, site):
         return
     given = kept_by_code.bound(ip.program, module.cls, site.args, site.keywords)
     on_graph = frozenset(name for name, value in given.items() if tracked(ip, [value]))
@@ -198,11 +201,7 @@ def save_inputs_of_class(ip: Interpreter, site: calls.Site, module: Atom, result
 
 def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result: Value) -> None:
     """Note whether the code of a module's ``forward`` keeps the tensor that it returns."""
-    if (
-        not isinstance(module, Obj)
-        or site.given is not None
-        or not kept_by_code.matters(ip.program, ip.body, site.event.span)
-    ):
+    if not isinstance(module, Obj) or not matters(ip, site):
         return
     on_graph = frozenset(tracked(ip, site.args))
     kept = [kept_by_code.by_module(ip.program, cls, on_graph) for cls in kept_by_code.classes_of(ip.program, module)]
@@ -213,7 +212,7 @@ def save_result_of_class(ip: Interpreter, site: calls.Site, module: Atom, result
 
 def save_for_function(ip: Interpreter, site: calls.Site, fn: Fn, arguments: dict[str, Value], result: Value) -> None:
     """Note what a function of the file keeps of its arguments, and of what it returns."""
-    if site.given is not None or not kept_by_code.matters(ip.program, ip.body, site.event.span):
+    if not matters(ip, site):
         return
     on_graph = frozenset(name for name, value in arguments.items() if tracked(ip, [value]))
     kept = kept_by_code.by_function(ip.program, fn.body, on_graph)
@@ -242,7 +241,7 @@ def save_for_custom_function(ip: Interpreter, site: calls.Site, atom: Sym, resul
     cls = atom.parent
     if not isinstance(cls, Cls) or not atom.path.endswith(".apply") or not ip.state.modes & grad_mode.RECORDS:
         return
-    if not tracked(ip, site.args) or site.starred or not kept_by_code.matters(ip.program, ip.body, site.event.span):
+    if not tracked(ip, site.args) or site.starred or not matters(ip, site):
         return
     inputs, output = kept_by_code.by_custom_function(ip.program, cls)
     for index in sorted(inputs):

@@ -7,6 +7,7 @@ counts only if what it computes reaches what is returned.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -215,18 +216,21 @@ def matters(program: Program, body: Body, call: ir.Span) -> bool:
 
 
 def edited_until(body: Body) -> tuple[int, int]:
-    """The line and column before which a body may edit something in place: the end of the loop around the last edit."""
-    last = (0, 0)
+    """The line and column before which a body may edit something in place, after what stands before it has run.
+
+    In a loop that is the end of the loop. A method that is not called where it is named may be called anywhere.
+    """
+    until = called = (0, 0)
+    methods: set[ir.Ref] = set()
     for block in body.graph.blocks:
         for event in block.events:
-            if may_edit(event):
-                place = body.graph.loops[block.loops[0]].span[2:] if block.loops else event.span[2:]
-                last = max(last, place)
-    return last
-
-
-def may_edit(event: ir.Event) -> bool:
-    """Whether an event may edit a tensor in place."""
-    if isinstance(event, ir.Attr):
-        return event.name in in_place_methods()
-    return isinstance(event, (ir.Augment, ir.SetItem))
+            if isinstance(event, ir.Call):
+                called = max(called, event.span[2:])
+            if isinstance(event, ir.Attr) and event.name in in_place_methods():
+                methods.add(event.dst)
+            elif isinstance(event, (ir.Augment, ir.SetItem)) or (isinstance(event, ir.Call) and event.func in methods):
+                methods -= {event.func} if isinstance(event, ir.Call) else set()
+                # The right side of an assignment has run before its target is written.
+                end = body.graph.loops[block.loops[0]].span[2:] if block.loops else max(event.span[2:], called)
+                until = max(until, end)
+    return (sys.maxsize, 0) if methods else until

@@ -6,6 +6,7 @@ data are for evaluation or inference, or everything that is done with the result
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
     from gradlint.project.forwards.forwards import Candidate, Forwards
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Tracer
+
+NEGATED = re.compile(r"^(?:no|without|disable|stop|skip|ignore|block)_")
+"""Names of flags that turn something off."""
 
 
 class Verdict(NamedTuple):
@@ -94,7 +99,7 @@ class Judging:
         if reason is None and (since := self._eval_since(body, candidate, closed)) is not None:
             return Verdict(f"`{candidate.forward.module.name}` is in eval mode", since=since)
         if reason is None and closed and self._trains(body, candidate) and self._is_trained(candidate):
-            reason = ""
+            reason = "" if not self._is_trial(candidate) else None
         if reason is None and outcomes.is_handed_on(candidate):
             return self._by_callers(body, candidate)
         return Verdict(reason) if reason is not None else None
@@ -227,8 +232,8 @@ class Judging:
     def _wants_gradients(self, body: Body) -> bool:
         """Whether a body asks for gradients of something that no forward in it is known to have made."""
         known = self.tracer.definitions(body)
-        asked = (ref for call in known.calls.values() for name, ref in call.keywords if "grad" in (name or ""))
-        if not all(isinstance(maker := known.makers.get(ref), ir.Const) and maker.value is False for ref in asked):
+        given = (one for call in known.calls.values() for one in call.keywords if "grad" in (one[0] or ""))
+        if not all(is_told_off(known, name or "", ref) for name, ref in given):
             return True
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         if run is None:
@@ -295,11 +300,25 @@ class Judging:
             return False
         return any(not backward.modes.off for backward in backwards) or self._is_beside_training(run, candidate)
 
+    def _is_trial(self, candidate: Candidate) -> bool:
+        """Whether a result is only printed, outside of the loops that train: somebody tries out what was built."""
+        if not outcomes.is_only_printed(candidate):
+            return False
+        loops = {*self.tracer.definitions(candidate.body).loops(candidate.call), *candidate.forward.loops}
+        run = self.program.run(candidate.body, self.entries.get(candidate.body, grad_mode.INHERITED))
+        return run is None or not any(loops.intersection(one.loops) for one in run.recorder.all(Backward))
+
     def _is_beside_training(self, run: Run, candidate: Candidate) -> bool:
         """Whether the body hands what another forward made to whoever goes backward from it, or is sure to do so."""
         others = (one for one in self.forwards.of(run.body) if one.forward is not candidate.forward)
         handed = (WALKED, RETURNED, YIELDED) if is_differentiable(run.body) else (WALKED,)
         return any(use.sure for one in others for use in one.of(*handed))
+
+
+def is_told_off(known: Definitions, name: str, ref: ir.Ref) -> bool:
+    """Whether a keyword argument surely asks for no gradients: ``requires_grad=False``, ``no_grad=True``."""
+    maker = known.makers.get(ref)
+    return isinstance(maker, ir.Const) and maker.value is (NEGATED.search(name) is not None)
 
 
 def module_of_flag(program: Program, atom: Atom) -> bool:

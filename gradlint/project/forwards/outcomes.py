@@ -38,6 +38,11 @@ def is_read_out(candidate: Candidate) -> bool:
     return any(label.startswith("`.") for label in labels)
 
 
+def is_only_printed(candidate: Candidate) -> bool:
+    """Whether nothing takes the result off the graph but that it is printed."""
+    return all(use.label == "`print(...)`" for use in candidate.of(OFF))
+
+
 def is_handed_on(candidate: Candidate) -> bool:
     """Whether the result goes to whoever called, and nowhere else on the graph."""
     return bool(candidate.of(RETURNED)) and not candidate.of(YIELDED, PASSED, STORED, WALKED)

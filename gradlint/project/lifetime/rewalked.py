@@ -171,6 +171,11 @@ class Rewalked:
                     found.add(event)
         return found
 
+    def _is_another_part(self, shared: ir.Event, inside: dict[ir.Event, None]) -> bool:
+        """Whether each iteration takes another part of what a call returns, by a key that is no constant."""
+        keys = (part.key for part in self._parts(shared, inside) if isinstance(part, ir.Item))
+        return any(not isinstance(self.known.makers.get(key), ir.Const) for key in keys)
+
     def _is_range(self, event: ir.Unpack | ir.Item) -> bool:
         """Whether it is a range of a tensor, which no other container has: `output[:, 0]`."""
         key = self.known.makers.get(event.key) if isinstance(event, ir.Item) else None
@@ -184,7 +189,7 @@ class Rewalked:
             inside = {event: None for event in walked[op] if loop in self.known.loops(event)}
             outer = {event: None for event in walked[op] if event not in inside}
             shared = self._shared(outer, outer) or self._operation(op, op, {op: outer})
-            if shared is not None and self._passes(op, shared):
+            if shared is not None and self._passes(op, shared) and not self._is_another_part(shared, inside):
                 return self._made(op, op, shared, "")
             brought = self.carried.into(target, loop) if (target := self._target(op)) is not None else None
             if brought is not None:

@@ -113,7 +113,7 @@ class Running(Mixing):
         if self._holds_averages(node):
             fed = self._fed(event.src, node)
             return self._made(event, store, fed, event.src) if fed is not None and self._is_parameter(fed) else None
-        if node[0] != "attr" or not self._is_state(node) or not self._is_tracked(event.src):
+        if node[0] != "attr" or not self._is_named_state(node) or not self._is_tracked(event.src):
             return None
         if self._is_new_parameter(event.src):
             return None
@@ -211,13 +211,22 @@ class Running(Mixing):
 
     def _is_state(self, node: Node) -> bool:
         """Whether an attribute lives on from step to step, by its name, as a buffer, or by what it is read for."""
-        name = str(node[2])
-        if self.body.name.startswith("__") and self.body.name != "__call__":
-            return False
-        if name in self._buffers or RUNNING.search(name):
+        if self._is_named_state(node):
             return True
+        if self._is_special:
+            return False
         trace = self.tracer.trace(node)
         return bool(trace.of(OFF)) and not trace.of(RETURNED, YIELDED, PASSED, WALKED)
+
+    def _is_named_state(self, node: Node) -> bool:
+        """The same, by its name or as a buffer."""
+        name = str(node[2])
+        return not self._is_special and (name in self._buffers or RUNNING.search(name) is not None)
+
+    @property
+    def _is_special(self) -> bool:
+        """Whether Python itself calls the method: what it sets is set up."""
+        return self.body.name.startswith("__") and self.body.name != "__call__"
 
     def _is_statistic(self, ref: ir.Ref, node: Node, fed: ir.Ref) -> bool:
         """Whether a value is a maximum, a minimum or a decayed average of the old one and what is ``fed`` to it."""

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import Literal, Sym
+from gradlint.domains.values import RESULT, Literal, Obj, Sym
+from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
@@ -28,9 +29,14 @@ def place_of(run: Run, result: Atom, given: Callable[[Sym], int]) -> int:
             operands.append(known)
         elif isinstance(atom, Sym) and atom.scope is run.body and "." not in atom.path:
             operands.append(given(atom))
-        elif origins is not None:
+        elif origins is not None and not is_made_out_of_sight(atom):
             pending.extend(origins - seen)
             seen |= origins
         elif not isinstance(atom, Literal):
             return tensor.ANY
     return tensor.result_of(operands) if operands and not pending else tensor.ANY
+
+
+def is_made_out_of_sight(atom: Atom) -> bool:
+    """Whether a call has returned something of which nothing is known: it may have parameters of its own."""
+    return isinstance(atom, Obj) and atom.type == RESULT and isinstance(atom.event, ir.Call)

@@ -40,7 +40,6 @@ NO, MAYBE = Verdict.NOT_REACHED, Verdict.INCONCLUSIVE
 
 UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD102/scripts:module:model": (MAYBE, "what runs with the file itself is over before anybody watches modules"),
-    "GRD102/scripts:module:trained": (MAYBE, "what runs with the file itself is over before anybody watches modules"),
     "GRD109/asking:recording:await asyncio.to_thread": (MAYBE, "the job computes nothing, it asks for the mode"),
     "GRD109/asking:recording:asyncio.to_thread": (MAYBE, "the job computes nothing, it asks for the mode"),
     "GRD405/through_containers:gradient_penalty:autograd.grad": (

@@ -28,6 +28,11 @@ def names(modes: int) -> list[str]:
     return [NAMES[mode] for mode in each(modes)]
 
 
+def unsaid(mode: int) -> int:
+    """The mode that a body is solved in: entered with gradients on, it does as with nobody who turned them off."""
+    return INHERITED if mode == ON else mode
+
+
 def never_records(modes: int) -> bool:
     """True if in none of the modes anything is recorded."""
     return bool(modes) and not modes & RECORDS

@@ -29,7 +29,7 @@ class ContextManagers:
 
     def yields(self, body: Body, entry: int) -> dict[ir.Span, int]:
         """The modes in force at each ``yield`` of a generator that is entered in the single mode ``entry``."""
-        run = self.program.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
+        run = self.program.run(body, grad_mode.unsaid(entry))
         return (
             {place: grad_mode.resolve(modes, entry) for place, modes in run.yields.items()} if run is not None else {}
         )
@@ -68,7 +68,7 @@ class ContextManagers:
         """The modes in which a function returns that is called in the modes ``before``."""
         found = 0
         for mode in grad_mode.each(summaries.inside(fn, before)):
-            run = self.program.run(fn.body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+            run = self.program.run(fn.body, grad_mode.unsaid(mode))
             exit_modes = run.exit_modes if run is not None and run.complete else grad_mode.INHERITED
             found |= grad_mode.resolve(exit_modes or grad_mode.INHERITED, mode)
         return before if fn.wrappers else found

@@ -25,9 +25,12 @@ UNGUARDED = "with nothing around it that turns gradients off"
 
 
 def first_entry(program: Program, body: Body) -> int:
-    """The modes in which a body starts when nothing is known of its callers."""
+    """The modes in which a body starts when nothing is known of its callers.
+
+    A framework that has gradients on wants no graph in particular, as somebody does who turns them on.
+    """
     fn = program.functions.get(body)
-    before = contracts.modes(program, body) or grad_mode.INHERITED
+    before = grad_mode.unsaid(contracts.modes(program, body)) or grad_mode.INHERITED
     return before if fn is None else inside(fn, before)
 
 
@@ -104,7 +107,7 @@ def is_called_out_of_sight(program: Program, body: Body, solved: Collection[Body
 def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, int]]:
     """The functions of the file that a body calls when it is entered in the modes ``entry``, each with its modes."""
     for mode in grad_mode.each(entry):
-        run = program.run(body, grad_mode.INHERITED if mode == grad_mode.ON else mode)
+        run = program.run(body, grad_mode.unsaid(mode))
         if run is not None:
             for call in run.recorder.local_calls():
                 yield call.fn, grad_mode.resolve(call.modes, mode)

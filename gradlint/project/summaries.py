@@ -148,7 +148,7 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     raises: dict[int, int] = {}
     runs: list[Run] = []
     for mode in grad_mode.each(modes):
-        entry = grad_mode.INHERITED if mode == grad_mode.ON else mode
+        entry = grad_mode.unsaid(mode)
         run = program.run(fn.body, entry)
         if run is not None and run.complete:
             runs.append(run)

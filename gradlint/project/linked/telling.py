@@ -209,7 +209,7 @@ class Telling:
             return ((run.entry, told.Ends(run.exit_modes, run.raise_modes)),)
         found = []
         for entry in SINGLE:
-            solved = self.program.run(body, grad_mode.INHERITED if entry == grad_mode.ON else entry)
+            solved = self.program.run(body, grad_mode.unsaid(entry))
             if solved is None or not solved.complete:
                 continue
             yields = self.program.context_managers.yields(body, entry) if body.is_generator else {}

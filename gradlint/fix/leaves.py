@@ -50,8 +50,8 @@ def updated(source: Source, fact: Rebound) -> tuple[Edit, ...]:
 def _copied(source: Source, fact: Rebound, place: Place) -> tuple[Edit, ...]:
     """Copy the new values into the leaf, with gradients off."""
     node = place.node
-    plain = isinstance(node, ast.Assign) and len(node.targets) == 1
-    if not plain or not isinstance(node, ast.Assign) or not isinstance(node.targets[0], (ast.Name, ast.Attribute)):
+    places = (ast.Name, ast.Attribute)
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1 or not isinstance(node.targets[0], places):
         raise NoFix("it is no plain assignment")
     regions = [around for around in place.around if isinstance(around, ast.With)]
     guarded = any("no_grad" in ast.unparse(item.context_expr) for region in regions for item in region.items)

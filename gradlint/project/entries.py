@@ -27,7 +27,7 @@ UNGUARDED = "with nothing around it that turns gradients off"
 def first_entry(program: Program, body: Body) -> int:
     """The modes in which a body starts when nothing is known of its callers.
 
-    A framework that has gradients on wants no graph in particular, as somebody does who turns them on.
+    Who turns gradients on wants a graph; a framework that has them on wants none in particular.
     """
     fn = program.functions.get(body)
     before = grad_mode.unsaid(contracts.modes(program, body)) or grad_mode.INHERITED

@@ -153,7 +153,7 @@ def keeps_input(program: Program, cls: Cls) -> bool:
     if forward is None or len(forward.body.parameters) < 2:
         return False
     name = forward.body.parameters[1].name
-    return name in by_function(program, forward.body, frozenset((name,))).inputs
+    return name in inputs_of_module(program, cls, frozenset((name,)))
 
 
 # -- custom functions --------------------------------------------------------------------------------------

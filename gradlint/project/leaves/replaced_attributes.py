@@ -10,6 +10,7 @@ from gradlint.facts.leaves import Rebound
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project.leaves.replaced_leaves import Replaced
+from gradlint.project.values.own_leaves import is_true
 from gradlint.project.values.uses import owner_of
 from gradlint.torch_model import optimizers, roles
 
@@ -51,8 +52,7 @@ class ReplacedAttributes(Replaced):
             for event in known.events(ir.SetAttr):
                 call = known.makers.get(event.src)
                 if event.name == name and isinstance(call, ir.Call):
-                    flag = known.makers.get(dict(call.keywords).get("requires_grad", ir.OPAQUE_REF))
-                    if isinstance(flag, ir.Const) and flag.value is True:
+                    if is_true(known, dict(call.keywords).get("requires_grad", ir.OPAQUE_REF)):
                         return True
                     if self.tracer.label(method, call.func).rpartition(".")[2] in MAKES:
                         return True
@@ -76,8 +76,7 @@ class ReplacedAttributes(Replaced):
         known = self.tracer.definitions(method)
         for ref in (*call.args, *(ref for _, ref in call.keywords)):
             whole = known.makers.get(ref)
-            listed = isinstance(whole, ir.Build) and whole.kind in ("list", "tuple")
-            for item in whole.items if isinstance(whole, ir.Build) and listed else (ref,):
+            for item in whole.items if isinstance(whole, ir.Build) and whole.kind in ("list", "tuple") else (ref,):
                 maker = known.makers.get(item)
                 if isinstance(maker, ir.Attr) and maker.name == name:
                     return owner_of(self.tracer, method, maker.obj) is owner
@@ -101,5 +100,6 @@ class ReplacedAttributes(Replaced):
         )
 
     def _is_place(self, maker: ir.Event | None, name: str) -> bool:
-        named = isinstance(maker, ir.Attr) and maker.name == name
-        return named and isinstance(maker, ir.Attr) and owner_of(self.tracer, self.body, maker.obj) is not None
+        if not isinstance(maker, ir.Attr) or maker.name != name:
+            return False
+        return owner_of(self.tracer, self.body, maker.obj) is not None

@@ -122,10 +122,7 @@ class Walked:
         more = demands.ancestors(run, targets, given) - walked
         on_graph = [one for one in more if isinstance(one, Obj) and run.plain.get(one) == tensor.GRAPH]
         made = {one.event for one in on_graph if one.event in known.blocks}
-        for event in sorted(made, key=lambda one: one.span):
-            ref = getattr(event, "dst", None)
-            if ref is not None:
-                yield Start(("ref", run.body, ref), event, self._called(run.body, event, ref), loops)
+        yield from self._made(run, sorted(made, key=lambda one: one.span), None, loops)
 
     def _beside(self, run: Run, backward: Backward, starts: list[Start]) -> Iterator[Start]:
         """What functions of the file return beside what a pass starts from."""

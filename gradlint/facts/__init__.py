@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
-from msgspec.structs import replace
 
-from gradlint.domains import tensor
 from gradlint.facts.base import Elsewhere, Happening, Modes, Operand, Reasons
 from gradlint.facts.edits import (
     ArgumentEdit,
     DetachInPlace,
+    Edit,
     HiddenEdit,
     LateBackward,
     MixedModes,
@@ -35,10 +34,13 @@ from gradlint.facts.functions import (
     HandmadeCheckpoint,
     InnerBackward,
 )
-from gradlint.facts.lifetime import OddPass, PiledGraph, RunningGraph, WalkedTwice
+from gradlint.facts.leaves import AttributeWrite, GradFlag, LostFreeze
+from gradlint.facts.lifetime import IdleForward, KeptGraph, OddPass, PiledGraph, RunningGraph, WalkedTwice
+from gradlint.facts.modes import ContextMisuse, Decoration, InferenceUse, Leak, Suspension
+from gradlint.facts.passes import Backward, Clear, Forward, ForwardMethod, ModuleMode, Step, Touch
+from gradlint.facts.protocol import Uncleared, Wiped
 
 if TYPE_CHECKING:
-    from gradlint.domains.values import Atom
     from gradlint.facts.freezing import ConstantParameter, LiveStatistics, NothingLeft, StaleGradient
     from gradlint.facts.leaves import (
         AliasedState,
@@ -133,260 +135,6 @@ __all__ = [
     "WalkedTwice",
     "Wiped",
 ]
-
-
-class Backward(Happening, frozen=True):
-    """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
-
-    ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
-    function of this file that runs it, if it is not here, and ``origin`` the place there. ``deliberate``: it is handed
-    the gradient of what it starts from, or allows that nothing leads to what is asked for.
-    """
-
-    target: Operand
-    how: str
-    call: str = ""
-    inputs: bool = False
-    through: str = ""
-    origin: Span | None = None
-    deliberate: bool = False
-
-    def joined(self, other: Backward) -> Backward:
-        """The same call reached on two paths: its target stands wherever it stands on one of them."""
-        here, there = self.target, other.target
-        target = replace(here, graph=here.graph | there.graph, atoms=here.atoms | there.atoms)
-        return replace(self, target=target, modes=Modes(self.modes.bits | other.modes.bits, self.modes.since))
-
-
-class Forward(Happening, frozen=True):
-    """A module is called. ``marks`` are what is known of its mode (see `gradlint.domains.state`)."""
-
-    module: Operand
-    result: Operand
-    marks: int
-    through: str = ""
-
-
-class ForwardMethod(Forward, frozen=True):
-    """A method of a module is called that is not in sight, and that its name says to run the module's layers."""
-
-
-class Step(Happening, frozen=True):
-    """An optimizer's step. ``closure`` tells that it is given a function that runs forward and backward.
-
-    ``variable`` is what holds the optimizer in this body, which for a step in a callee differs from its name.
-    """
-
-    optimizer: Operand
-    call: str = ""
-    closure: bool = False
-    variable: str = ""
-    through: str = ""
-    origin: Span | None = None
-
-
-class Clear(Happening, frozen=True):
-    """``zero_grad``: ``subject`` is the optimizer or module. ``surely``: if the call is made, so is this."""
-
-    subject: Operand
-    call: str = ""
-    surely: bool = True
-    through: str = ""
-    origin: Span | None = None
-
-
-class Touch(Happening, frozen=True):
-    """Gradients are read, set by hand, or reach code out of sight; ``clears`` tells that it may clear them."""
-
-    subject: Operand
-    clears: bool
-    through: str = ""
-    origin: Span | None = None
-
-
-class Uncleared(Struct, frozen=True):
-    """A backward pass that adds to gradients which a step has applied, or which another pass has left.
-
-    ``leaf``: the variable that is updated by hand, if that is the step; ``optimizer`` is what it is a parameter of.
-    """
-
-    span: Span
-    call: str
-    step: str
-    optimizer: str
-    source: str
-    because: Reasons
-    leaf: str = ""
-
-
-class Wiped(Struct, frozen=True):
-    """A call that clears gradients at the wrong place.
-
-    ``form``: ``between`` backward and step, at every ``micro-batch`` of an accumulation, outside of the ``closure``
-    that the optimizer runs many times.
-    """
-
-    span: Span
-    form: str
-    call: str
-    step: str
-    because: Reasons
-
-
-class ContextMisuse(Happening, frozen=True):
-    """A grad-mode context that is not used as one.
-
-    ``form``: ``discarded`` (a statement), ``unused`` (stored, never entered), ``short-circuit`` (``no_grad() and
-    other()``), ``replaced`` (assigned over torch's function), ``uncalled`` (``with torch.no_grad:``), ``wraps``
-    (``no_grad(model)``), ``argument`` (not a bool), ``handed`` (neither is what a caller hands in), ``no-argument``.
-    """
-
-    form: str
-    context: str
-    detail: str = ""
-    because: Reasons = ()
-
-    @property
-    def shown(self) -> str:
-        """The context as a call, or as the source has it."""
-        if self.form in ("uncalled", "replaced"):
-            return self.context
-        return f"{self.context}({self.detail})"
-
-
-class Leak(Happening, frozen=True):
-    """A grad mode that this body sets and that some path carries out. ``way`` says in words which path."""
-
-    context: str
-    call: str
-    way: str
-    left: Span
-    left_mode: str
-
-
-class Suspension(Happening, frozen=True):
-    """The body is suspended inside a grad-mode ``with``, by ``yield``, ``await``, ``async for`` or ``async with``."""
-
-    kind: str
-    context: str
-    entered: Span
-
-
-class Decoration(Happening, frozen=True):
-    """A grad-mode decorator that does not do what it seems to. ``problem`` names why."""
-
-    context: str
-    problem: str
-    subject: str
-
-
-class InferenceUse(Happening, frozen=True):
-    """Something whose product inference mode spoils for later training: ``call`` does it, ``what`` is spoilt."""
-
-    kind: str
-    call: str
-    what: str
-    product: Atom | None = None
-
-
-class GradFlag(Happening, frozen=True):
-    """``requires_grad`` is set: ``form`` is ``attribute``, ``method``, ``argument`` (of a call that makes a copy)."""
-
-    target: Operand
-    value: bool | None
-    form: str
-
-
-class AttributeWrite(Happening, frozen=True):
-    """``target.name = value``; ``compared``: ``target.name == value``; ``called``: ``target.name(value)``."""
-
-    target: Operand
-    name: str
-    value: Operand
-    compared: bool = False
-    called: bool = False
-
-
-class Edit(Happening, frozen=True):
-    """An in-place edit.
-
-    ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
-    operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
-    ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
-    ``alias``: the memory belongs to another tensor as well, of which the target is a view. ``inside``: where in a
-    function that is given the target here the edit itself stands. ``some`` keep one of the things that the target may
-    be, where it is not known to be that one.
-    """
-
-    target: Operand
-    op: str
-    writes_leaf: bool
-    saved: tuple[tensor.Saved, ...] = ()
-    backwarded: bool = False
-    called: Span | None = None
-    alias: bool = False
-    inside: Span | Elsewhere | None = None
-    some: tuple[tensor.Saved, ...] = ()
-
-    def handed_over(self) -> Reasons:
-        """Where the target is given to the function that edits it, and where that does; nothing for an edit here."""
-        return () if self.inside is None else ((self.span, "handed over here"), (self.inside, "edited here"))
-
-    def because(self) -> Reasons:
-        """Where the edit is made."""
-        return self.handed_over() or ((self.span, "edited here"),)
-
-
-class ModuleMode(Happening, frozen=True):
-    """A module is put into train or eval mode; ``how`` is the method that did it."""
-
-    module: Operand
-    marks: int
-    how: str
-
-
-class IdleForward(Happening, frozen=True):
-    """A forward records a graph that nobody walks back; ``reason`` says in words what tells so.
-
-    ``whole``: it tells of all that the function does, of which this is the first forward.
-    """
-
-    call: str
-    reason: str
-    because: Reasons
-    whole: bool = False
-
-
-class KeptGraph(Happening, frozen=True):
-    """``store`` keeps, in every iteration, another graph that nobody walks back: that of ``target``.
-
-    ``collected``: a framework keeps it, in a method that has turned gradients on. ``hook``: a forward hook
-    does, until the next pass. ``constructor``: an object does, from its constructor on.
-    """
-
-    store: str
-    target: str
-    because: Reasons
-    collected: bool = False
-    hook: bool = False
-    constructor: bool = False
-
-
-class LostFreeze(Struct, frozen=True):
-    """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is.
-
-    ``is_tensor``: what it was meant for is a tensor for certain, rather than a module. ``computed``: it may be the
-    result of a recorded operation, whose flag torch refuses to change.
-    """
-
-    span: Span
-    form: str
-    target: str
-    written: str
-    because: Reasons = ()
-    flag: object = ...
-    is_tensor: bool = False
-    computed: bool = False
 
 
 class Facts(Struct):

@@ -1,4 +1,4 @@
-"""Facts about edits in place besides those of `Edit`: what the rules GRD3xx read."""
+"""Facts about edits in place: what the rules GRD3xx read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,41 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gradlint.facts.base import Happening, Operand, Reasons
+from gradlint.facts.base import Elsewhere, Happening, Operand, Reasons
 
 if TYPE_CHECKING:
     from gradlint.domains import tensor
-    from gradlint.facts import Edit
     from gradlint.ir.events import Span
+
+
+class Edit(Happening, frozen=True):
+    """An in-place edit.
+
+    ``writes_leaf``: the memory belongs to a leaf that requires grad, on every path. ``saved`` are the recorded
+    operations that still need that memory for their backward. ``backwarded``: a backward in this body follows.
+    ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
+    ``alias``: the memory belongs to another tensor as well, of which the target is a view. ``inside``: where in a
+    function that is given the target here the edit itself stands. ``some`` keep one of the things that the target may
+    be, where it is not known to be that one.
+    """
+
+    target: Operand
+    op: str
+    writes_leaf: bool
+    saved: tuple[tensor.Saved, ...] = ()
+    backwarded: bool = False
+    called: Span | None = None
+    alias: bool = False
+    inside: Span | Elsewhere | None = None
+    some: tuple[tensor.Saved, ...] = ()
+
+    def handed_over(self) -> Reasons:
+        """Where the target is given to the function that edits it, and where that does; nothing for an edit here."""
+        return () if self.inside is None else ((self.span, "handed over here"), (self.inside, "edited here"))
+
+    def because(self) -> Reasons:
+        """Where the edit is made."""
+        return self.handed_over() or ((self.span, "edited here"),)
 
 
 class OutWrite(Happening, frozen=True):

@@ -13,6 +13,41 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
+class GradFlag(Happening, frozen=True):
+    """``requires_grad`` is set: ``form`` is ``attribute``, ``method``, ``argument`` (of a call that makes a copy)."""
+
+    target: Operand
+    value: bool | None
+    form: str
+
+
+class AttributeWrite(Happening, frozen=True):
+    """``target.name = value``; ``compared``: ``target.name == value``; ``called``: ``target.name(value)``."""
+
+    target: Operand
+    name: str
+    value: Operand
+    compared: bool = False
+    called: bool = False
+
+
+class LostFreeze(Struct, frozen=True):
+    """A statement that was meant to freeze, or to thaw, and does nothing. ``form`` tells which mistake it is.
+
+    ``is_tensor``: what it was meant for is a tensor for certain, rather than a module. ``computed``: it may be the
+    result of a recorded operation, whose flag torch refuses to change.
+    """
+
+    span: Span
+    form: str
+    target: str
+    written: str
+    because: Reasons = ()
+    flag: object = ...
+    is_tensor: bool = False
+    computed: bool = False
+
+
 class Hidden(Struct, frozen=True):
     """Parameters that a module uses and does not own.
 

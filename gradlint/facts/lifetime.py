@@ -6,9 +6,38 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gradlint.facts.base import Happening
+
 if TYPE_CHECKING:
     from gradlint.facts.base import Reasons
     from gradlint.ir.events import Span
+
+
+class IdleForward(Happening, frozen=True):
+    """A forward records a graph that nobody walks back; ``reason`` says in words what tells so.
+
+    ``whole``: it tells of all that the function does, of which this is the first forward.
+    """
+
+    call: str
+    reason: str
+    because: Reasons
+    whole: bool = False
+
+
+class KeptGraph(Happening, frozen=True):
+    """``store`` keeps, in every iteration, another graph that nobody walks back: that of ``target``.
+
+    ``collected``: a framework keeps it, in a method that has turned gradients on. ``hook``: a forward hook
+    does, until the next pass. ``constructor``: an object does, from its constructor on.
+    """
+
+    store: str
+    target: str
+    because: Reasons
+    collected: bool = False
+    hook: bool = False
+    constructor: bool = False
 
 
 class PiledGraph(Struct, frozen=True):

@@ -9,8 +9,65 @@ from msgspec import Struct
 from gradlint.facts.base import Happening
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
     from gradlint.facts.base import Modes, Operand, Reasons
     from gradlint.ir.events import Span
+
+
+class ContextMisuse(Happening, frozen=True):
+    """A grad-mode context that is not used as one.
+
+    ``form``: ``discarded`` (a statement), ``unused`` (stored, never entered), ``short-circuit`` (``no_grad() and
+    other()``), ``replaced`` (assigned over torch's function), ``uncalled`` (``with torch.no_grad:``), ``wraps``
+    (``no_grad(model)``), ``argument`` (not a bool), ``handed`` (neither is what a caller hands in), ``no-argument``.
+    """
+
+    form: str
+    context: str
+    detail: str = ""
+    because: Reasons = ()
+
+    @property
+    def shown(self) -> str:
+        """The context as a call, or as the source has it."""
+        if self.form in ("uncalled", "replaced"):
+            return self.context
+        return f"{self.context}({self.detail})"
+
+
+class Leak(Happening, frozen=True):
+    """A grad mode that this body sets and that some path carries out. ``way`` says in words which path."""
+
+    context: str
+    call: str
+    way: str
+    left: Span
+    left_mode: str
+
+
+class Suspension(Happening, frozen=True):
+    """The body is suspended inside a grad-mode ``with``, by ``yield``, ``await``, ``async for`` or ``async with``."""
+
+    kind: str
+    context: str
+    entered: Span
+
+
+class Decoration(Happening, frozen=True):
+    """A grad-mode decorator that does not do what it seems to. ``problem`` names why."""
+
+    context: str
+    problem: str
+    subject: str
+
+
+class InferenceUse(Happening, frozen=True):
+    """Something whose product inference mode spoils for later training: ``call`` does it, ``what`` is spoilt."""
+
+    kind: str
+    call: str
+    what: str
+    product: Atom | None = None
 
 
 class Untrained(Struct, frozen=True):

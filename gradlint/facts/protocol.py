@@ -13,6 +13,35 @@ if TYPE_CHECKING:
     from gradlint.ir.events import Span
 
 
+class Uncleared(Struct, frozen=True):
+    """A backward pass that adds to gradients which a step has applied, or which another pass has left.
+
+    ``leaf``: the variable that is updated by hand, if that is the step; ``optimizer`` is what it is a parameter of.
+    """
+
+    span: Span
+    call: str
+    step: str
+    optimizer: str
+    source: str
+    because: Reasons
+    leaf: str = ""
+
+
+class Wiped(Struct, frozen=True):
+    """A call that clears gradients at the wrong place.
+
+    ``form``: ``between`` backward and step, at every ``micro-batch`` of an accumulation, outside of the ``closure``
+    that the optimizer runs many times.
+    """
+
+    span: Span
+    form: str
+    call: str
+    step: str
+    because: Reasons
+
+
 class Clip(Happening, frozen=True):
     """Gradients are clipped. ``subject`` is what has them: parameters, or a module; anything if that is not known.
 

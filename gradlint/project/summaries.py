@@ -6,7 +6,6 @@ is taken to change nothing and to return anything.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
@@ -29,6 +28,7 @@ from gradlint.domains.values import (
 )
 from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
+from gradlint.ir.paths import dominators_of, reaches
 from gradlint.project import members
 from gradlint.project.values import computed, demands
 from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
@@ -36,7 +36,7 @@ from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
 if TYPE_CHECKING:
     from gradlint.facts.leaves import LostGraph
-    from gradlint.ir.cfg import Body, Graph
+    from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.transfer.interpreter import Interpreter
@@ -99,38 +99,6 @@ class Run(Struct):
         """The blocks that every execution of the body passes which does not raise."""
         graph = self.body.graph
         return dominators_of(graph, graph.exit)
-
-
-def dominators_of(graph: Graph, target: int) -> set[int]:
-    """The blocks on every path from the entry to ``target``; all of them if there is none."""
-    everything = (1 << len(graph.blocks)) - 1
-    above = dict.fromkeys(range(len(graph.blocks)), everything)
-    above[0] = 1
-    pending = deque((0,))
-    while pending:
-        index = pending.popleft()
-        for successor in graph.blocks[index].successors:
-            known = above[successor] & (above[index] | 1 << successor)
-            if known != above[successor]:
-                above[successor] = known
-                pending.append(successor)
-    return {index for index in above if above[target] >> index & 1}
-
-
-def reaches(graph: Graph, target: int, without: int) -> bool:
-    """Whether a path leads from the entry to ``target`` that avoids the block ``without``."""
-    if without == 0:
-        return False
-    pending, seen = [0], {0, without}
-    while pending:
-        index = pending.pop()
-        if index == target:
-            return True
-        for successor in graph.blocks[index].successors:
-            if successor not in seen:
-                seen.add(successor)
-                pending.append(successor)
-    return False
 
 
 def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:

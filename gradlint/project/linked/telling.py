@@ -13,6 +13,7 @@ from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import Cls, Context, Fn, Method, Obj, Value
 from gradlint.facts import Backward, Clear, Edit, Forward, Happening, ModuleMode, Step, Touch
 from gradlint.ir import events as ir
+from gradlint.ir.paths import reaches
 from gradlint.linking import interface as told
 from gradlint.project import classes, generators, purpose
 from gradlint.project.entries import first_entry
@@ -21,7 +22,6 @@ from gradlint.project.linked.spelling import Locate, Spelling, distinct, known_a
 from gradlint.project.linked.spent import spent
 from gradlint.project.linked.stakes import Stakes
 from gradlint.project.linked.told_calls import ToldCalls
-from gradlint.project.summaries import reaches
 from gradlint.project.values import demands
 from gradlint.project.values.uses import OFF
 

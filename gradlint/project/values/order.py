@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
-from gradlint.project.summaries import dominators_of
+from gradlint.ir.paths import dominators_of
 
 if TYPE_CHECKING:
     from gradlint.project.values.definitions import Definitions

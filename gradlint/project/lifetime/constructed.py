@@ -32,30 +32,39 @@ def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
         return
     seen: set[object] = set()
     for candidate in sorted(forwards.recorded(run), key=lambda one: one.call.span):
-        if candidate.of(WALKED):
+        stored = candidate.of(STORED)
+        if candidate.of(WALKED) or any(is_called(forwards.tracer, use) for use in stored):
             continue
-        for use in candidate.of(STORED):
+        for use in stored:
             if use.holder is not None and use.holder not in seen and is_read_on(forwards.tracer, body, use):
                 seen.add(use.holder)
                 yield kept(candidate, use)
 
 
-def is_read_on(tracer: Tracer, constructor: Body, use: Use) -> bool:
-    """Whether another method reads the attribute that surely gets a value, and nobody goes backward from it there.
+def is_called(tracer: Tracer, use: Use) -> bool:
+    """Whether what a constructor stores in an attribute is called: a function named like a module has made a module."""
+    for body, event in reads(tracer, use):
+        readers = tracer.definitions(body).readers.get(event.dst, ())
+        if any(isinstance(reader, ir.Call) and reader.func == event.dst for reader in readers):
+            return True
+    return False
 
-    What is called is no value: a function that is named like a module has made a module.
-    """
-    if use.holder is None or use.holder[0] != "attr" or not use.sure or use.body is not constructor:
+
+def is_read_on(tracer: Tracer, constructor: Body, use: Use) -> bool:
+    """Whether another method reads the attribute that surely gets a value, and nobody goes backward from it there."""
+    if use.holder is None or not use.sure or use.body is not constructor:
         return False
     if grad_mode.never_records(tracer.modes(constructor, use.event)):
         return False
+    return any(body.name != "__init__" for body, _ in reads(tracer, use)) and not tracer.trace(use.holder).of(WALKED)
+
+
+def reads(tracer: Tracer, use: Use) -> list[tuple[Body, ir.Attr]]:
+    """Where the attribute is read that something is stored in; nothing if it is stored anywhere else."""
+    if use.holder is None or use.holder[0] != "attr":
+        return []
     _, owner, name = use.holder
-    reads = [(body, event) for body, event in tracer.reads_of(str(name)) if owner_of(tracer, body, event.obj) is owner]
-    for body, event in reads:
-        readers = tracer.definitions(body).readers.get(event.dst, ())
-        if any(isinstance(reader, ir.Call) and reader.func == event.dst for reader in readers):
-            return False
-    return any(body.name != "__init__" for body, _ in reads) and not tracer.trace(use.holder).of(WALKED)
+    return [(body, event) for body, event in tracer.reads_of(str(name)) if owner_of(tracer, body, event.obj) is owner]
 
 
 def kept(candidate: Candidate, use: Use) -> KeptGraph:

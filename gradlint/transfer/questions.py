@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gradlint.domains import grad_mode
+from gradlint.domains import grad_mode, tensor
 from gradlint.domains.values import GRAD, PARAMETER, RESULT, SCALAR, TENSOR, Context, Literal, Obj, Sym, Value
 from gradlint.transfer import misuse
 
@@ -58,7 +58,18 @@ def assume(ip: Interpreter, e: ir.Assume) -> bool:
     elif known is None and value and all(isinstance(atom, Context) for atom in value):
         known = True
         misuse.passed_over(ip, e)
+    if not e.truth:
+        off_the_graph(ip, e.cond)
     return known is None or known == e.truth
+
+
+def off_the_graph(ip: Interpreter, cond: ir.Ref) -> None:
+    """Behind the answer that something does not require grad, it is off the graph."""
+    if cond not in ip.receivers or not ip.labels[cond].endswith(".requires_grad"):
+        return
+    for atom in ip.value(ip.receivers[cond]):
+        if isinstance(atom, Obj) and atom.type in (RESULT, TENSOR):
+            ip.state.places[atom] = ip.state.place(atom)._replace(graph=tensor.PLAIN)
 
 
 def modes_asked(ip: Interpreter, value: Value) -> int:

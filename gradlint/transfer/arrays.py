@@ -22,6 +22,8 @@ TAKES = frozenset(
     int16 int32 int64 uint8 bool_ int_ dtype arange zeros ones empty full save savez savez_compressed""".split()
 )
 """Functions of numpy that do not make an array of their first argument, or are given something else first."""
+READS = frozenset("load loadtxt genfromtxt fromfile fromstring fromregex memmap".split())
+"""Those that read a file or a text."""
 PLOTS = frozenset(
     f"matplotlib.pyplot.{name}"
     for name in "plot imshow matshow scatter hist bar errorbar fill_between semilogx semilogy loglog contour contourf "
@@ -51,7 +53,7 @@ def function(ip: Interpreter, site: Site, name: str) -> None:
     if name in PLOTS:
         for ref in site.event.args:
             _note(ip, site, ref)
-    elif name in SAVES or (name.startswith(SINKS) and last not in TAKES and last[:1].islower()):
+    elif name in SAVES or (name.startswith(SINKS) and last not in TAKES | READS and last[:1].islower()):
         refs = site.event.args[first : first + 1] if len(site.event.args) == len(site.args) else ()
         for ref in refs:
             _note(ip, site, ref)

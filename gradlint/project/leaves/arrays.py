@@ -15,6 +15,7 @@ from gradlint.project.values.lineage import Lineage, is_of_tensor
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.uses import Tracer
@@ -26,11 +27,16 @@ def arrays(program: Program, tracer: Tracer, run: Run) -> Iterator[ArrayUse]:
     goes_back = any(not backward.modes.off for backward in run.recorder.all(Backward))
     for use in found:
         # What is handed to code out of sight may be run with gradients off.
-        on = use.modes.bits == grad_mode.ON or goes_back or run.body not in program.escapes
+        on = use.modes.bits == grad_mode.ON or goes_back or not (run.body in program.escapes or is_entry(run.body))
         yield replace(use, known=use.known and on)
     if goes_back:
         seen = {use.span for use in found}
         yield from (use for use in _losses(tracer, run) if use.span not in seen)
+
+
+def is_entry(body: Body) -> bool:
+    """Whether a body is a method by which a trainer evaluates: that mostly turns gradients off before it calls it."""
+    return body.parent is not None and body.parent.kind == "class" and bool(roles.EVALUATION_WORD.search(body.name))
 
 
 def _losses(tracer: Tracer, run: Run) -> Iterator[ArrayUse]:

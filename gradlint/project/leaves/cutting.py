@@ -16,6 +16,7 @@ from gradlint.torch_model import (
     zero_gradient,
 )
 from gradlint.torch_model.attributes import tensor_queries
+from gradlint.transfer.arrays import READS
 
 if TYPE_CHECKING:
     from gradlint.project.summaries import Run
@@ -118,7 +119,7 @@ def _function(run: Run, name: str, event: ir.Call, atom: Obj) -> str:
     last = name.rpartition(".")[2]
     if name in NUMBERS or name.startswith("math.") or name.startswith("statistics."):
         return NUMBER
-    if name.startswith("numpy."):
+    if name.startswith("numpy.") and last not in READS:
         return ARRAY
     if name == "torch.detach":
         return DETACH

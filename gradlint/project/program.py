@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
@@ -40,7 +41,7 @@ from gradlint.project.scopes import Scopes
 from gradlint.project.summaries import Returned, Run
 from gradlint.project.values import defaults, demands
 from gradlint.torch_model.contracts import contracts as known_contracts
-from gradlint.transfer import gradients, inference
+from gradlint.transfer import foreign, gradients, inference
 from gradlint.transfer.interpreter import Interpreter
 from gradlint.transfer.recorder import CalledBack, Handed, OutsideCall
 
@@ -88,6 +89,8 @@ class Program(Scopes, Kinds):
         Kinds.__init__(self)
         self.stubs = Stubs(self, view)
         self.abstract: dict[Body, bool] = {}
+        self.foreign_branches: dict[Body, frozenset[int]] = {}
+        """The blocks of each body that run only where another framework is in use."""
         self.runs: dict[tuple[Body, int], Run | None] = {}
         self.expected = Expected(self)
         self.context_managers = ContextManagers(self)
@@ -145,6 +148,11 @@ class Program(Scopes, Kinds):
         self.marks_left: dict[tuple[Body, int], dict[Atom, int]] = {}
         self.surroundings: dict[Body, dict[Atom, int]] = {}
         self.flowing: dict[Atom, set[Atom]] = {}
+
+    @cached_property
+    def is_foreign(self) -> bool:
+        """Whether the file is about another framework."""
+        return foreign.is_about_another(self.module)
 
     # -- running bodies ------------------------------------------------------------------------------------
 

@@ -88,16 +88,6 @@ def may_be_differentiated(body: Body, *, trains: bool = True) -> bool:
     return False
 
 
-def runs_elsewhere(body: Body) -> bool:
-    """Whether a name around ``body`` says that its models are not torch's."""
-    scope: Body | None = body
-    while scope is not None:
-        if roles.COMPILED.search(scope.name):
-            return True
-        scope = scope.parent
-    return False
-
-
 def explains(body: Body) -> bool:
     """Whether a name around ``body`` says that gradients are what its forwards are for."""
     scope: Body | None = body
@@ -106,17 +96,6 @@ def explains(body: Body) -> bool:
             return True
         scope = scope.parent
     return False
-
-
-def is_foreign(program: Program) -> bool:
-    """Whether the file is about another framework: it imports one, and nothing of torch."""
-    roots = {
-        event.module.partition(".")[0]
-        for block in program.module.graph.blocks
-        for event in block.events
-        if isinstance(event, ir.Import) and not event.level
-    }
-    return bool(roots & roles.FOREIGN) and "torch" not in roots
 
 
 def returns_loss(body: Body) -> bool:

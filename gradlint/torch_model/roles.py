@@ -183,6 +183,9 @@ A plain ``encode`` is none: that of a language model makes tokens of words."""
 FOREIGN = frozenset("tensorflow mxnet jax flax paddle keras mindspore tinygrad".split())
 """Frameworks whose models are called as torch's are."""
 
+MADE_ELSEWHERE = re.compile(r"^(?:tf|tensorflow|keras|jax|jnp|flax|paddle|mx|mxnet|mindspore|ms)\.")
+"""What calls of other frameworks begin with, by the names that they are imported by."""
+
 REPORTS = re.compile(
     r"print|log|write|scalar|metric|meter|report|record|progress|bar|display|plot|show|save|dump|wandb|track|accura"
     r"|score|eval|hook|callback",

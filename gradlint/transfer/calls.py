@@ -31,7 +31,7 @@ from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.project import outside
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, expecting, gradients, inference, methods, rescaling, saving
+from gradlint.transfer import api, contexts, expecting, foreign, gradients, inference, methods, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def call_one(ip: Interpreter, site: Site, atom: Atom) -> Value:
         return ip.program.call_partial(ip, site, atom)
     if isinstance(atom, Obj) and atom.cls is not None and not ip.program.is_module(atom):
         return ip.program.call_instance(ip, site, atom)
-    if isinstance(atom, (Obj, Sym)) and ip.program.is_module(atom):
+    if isinstance(atom, (Obj, Sym)) and ip.program.is_module(atom) and not foreign.is_foreign(ip, site, atom):
         return forward(ip, site, atom)
     if isinstance(atom, Sym):
         ip.program.note_callback(ip, site, atom)

@@ -67,7 +67,7 @@ class Evaluation:
         if self._judged:
             return
         self._judged = True
-        if purpose.is_foreign(self.program):
+        if self.program.is_foreign:
             return
         found: list[tuple[Candidate, Verdict]] = []
         for body in self.entries:

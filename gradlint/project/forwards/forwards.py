@@ -20,6 +20,7 @@ from gradlint.project.forwards.sibling_methods import SiblingMethods
 from gradlint.project.modes.decorations import ineffective
 from gradlint.project.summaries import inside
 from gradlint.project.values.uses import RETURNED, YIELDED, Trace, Tracer, Use, told_use
+from gradlint.transfer.foreign import runs_elsewhere
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -105,7 +106,7 @@ class Forwards:
 
     def _is_silent(self, body: Body, run: Run) -> bool:
         """Whether nothing is to be said about a body: a test, a hook, a broken guard, foreign models."""
-        if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path) or purpose.runs_elsewhere(body):
+        if run.recorder.all(ContextMisuse) or purpose.is_test(body, self.path) or runs_elsewhere(body):
             return True
         return purpose.is_guarded_hook(self.program, body) or self._has_broken_decorator(body)
 

@@ -40,14 +40,35 @@ def linked(names: Names, interfaces: Mapping[str, Interface], asked: Iterable[st
     tests = {caller for caller in functions if is_test(caller)}
     wanted = leading(functions, {one.rpartition(".")[2] for path in interfaces.values() for one in path.classes})
     wanted.update(map(last, asked))
-    edges = (
-        Edge(caller, callee, call, sure and caller not in tests)
+    calls = [
+        (caller, call)
         for caller, function in functions.items()
         for call in function.calls
         if call.matters or last(call.callee) in wanted
+    ]
+    edges = [
+        Edge(caller, callee, call, sure and caller not in tests)
+        for caller, call in calls
         for callee, sure in names.targets(path_of(caller), call)
-    )
-    return CallGraph(functions, edges)
+    ]
+    graph = CallGraph(functions, edges)
+    guesses = [
+        Edge(caller, callee, call, sure=False)
+        for caller, call in calls
+        if caller not in tests
+        for callee in names.namesakes(path_of(caller), call)
+    ]
+    guarding = guarded_whoever_is_meant(graph, guesses)
+    return CallGraph(functions, [*edges, *guarding]) if guarding else graph
+
+
+def guarded_whoever_is_meant(graph: CallGraph, guesses: Iterable[Edge]) -> list[Edge]:
+    """Those calls of which only a name is known that many methods have, where all that call the name guard it."""
+    by_name: dict[str, list[Edge]] = {}
+    for edge in guesses:
+        by_name.setdefault(last(edge.callee), []).append(edge)
+    guarded = (edges for edges in by_name.values() if all(grad_mode.never_records(graph.modes(edge)) for edge in edges))
+    return [edge for edges in guarded for edge in edges]
 
 
 def leading(functions: Mapping[str, Function], classes: set[str]) -> set[str]:

@@ -18,6 +18,8 @@ MOST_REPLACING = 1000
 """A method that more functions replace than this says too little about which of them runs."""
 MOST_FAMILIES = 4
 """A method name that more families of classes have than this says too little about who is meant."""
+MOST_OWNERS = 50
+"""A method name that more classes have than this is anybody's; see `Names.namesakes`."""
 NEVER_REPLACED = frozenset(["__init__", "__new__", "__post_init__"])
 """Whoever calls these by the name of a class means this class: they set up its part of an object."""
 EVERYWHERE = frozenset(
@@ -143,6 +145,22 @@ class Names(Classes):
             run.update([meant.function] if by_super else meant.run)
         return tuple((each, True) for each in sorted(run))
 
+    def namesakes(self, path: str, call: Call) -> tuple[str, ...]:
+        """Return the ids of all methods that a call of one of something unknown has the name of, sorted, if they are
+        too many for `targets` and the file ``path`` names no class that has one: any of them may be meant.
+        """
+        name = call.callee.removeprefix(UNKNOWN)
+        if name == call.callee or name.startswith("__") or name in EVERYWHERE:
+            return ()
+        owners = self._owning(name)
+        if (
+            len(owners) > MOST_OWNERS
+            or self._few(owners, name) is not None
+            or self._named_in(path).intersection(owners)
+        ):
+            return ()
+        return self._owned_by(owners, name)
+
     def _function_meant(self, path: str, callee: str, identity: str) -> Meant | None:
         """Return what a call of something of the project runs; None if nothing of it."""
         if identity in self._lookup.classes:
@@ -182,6 +200,10 @@ class Names(Classes):
         """Return what a method is in the classes ``owners``; None if they are too many to tell who is meant."""
         if len(self._families(owners)) > MOST_FAMILIES:
             return None
+        return self._owned_by(owners, name)
+
+    def _owned_by(self, owners: Iterable[str], name: str) -> tuple[str, ...]:
+        """Return what a method is in the classes ``owners``, sorted; what is abstract is left out."""
         methods = (self._lookup.own_method(owner, name) for owner in owners)
         return tuple(sorted(self._concrete({each for each in methods if each})))
 

@@ -96,6 +96,9 @@ INFERENCE = re.compile(r"(?:^|_)infer(?:ence)?(?:_|$)")
 INFERS = re.compile(r"^_*(?:infer|inference(?:_\w+)?|\w+_inference|synthesi[sz]e)$")
 """Names of methods that a module has for inference, beside the ``forward`` that it is trained through."""
 
+MAY_INFER = re.compile(r"predict|infer|generat|sampl|eval|valid|encod|decod|translat|act|score|logits|loss")
+"""Names of methods of something unknown that may infer: of these it matters what becomes of their results."""
+
 GUARDED_BY_CALLERS = re.compile(r"^_*(?:infer|synthesi[sz]e)$")
 """Of these, names of methods that scripts mostly call with gradients off."""
 

@@ -35,7 +35,7 @@ from gradlint.project.outside import is_known_outside, named_class
 from gradlint.project.scopes import BUILTINS
 from gradlint.project.values.uses import RETURNED
 from gradlint.source.positions import Lines
-from gradlint.torch_model import grad_contexts
+from gradlint.torch_model import grad_contexts, roles
 from gradlint.torch_model import names as torch_names
 
 _Function: TypeAlias = "ast.FunctionDef | ast.AsyncFunctionDef"
@@ -336,6 +336,8 @@ class _Sketch:
         for thing in self._stands_for(node.func, scope):
             if isinstance(thing, Named):
                 self._note_name(thing.name, node, scope, uses)
+            elif isinstance(node.func, ast.Attribute) and roles.MAY_INFER.search(node.func.attr):
+                self._note_name(f"?.{node.func.attr}", node, scope, uses)
         for each in node.args:
             if each.__class__ in _DOTTED:
                 self._note_handed(each, node, scope, uses)

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 YIELDS_RESULTS = re.compile(rf"{roles.PRODUCES.pattern}|loss|step|forward|sample|act|run|process", re.IGNORECASE)
 """Names of functions of which it matters what becomes of their results."""
-INFERS = re.compile(r"predict|infer|generat|sampl|eval|valid|encod|decod|translat|act|score|logits|loss")
-"""Names of methods of something unknown of which it matters."""
 
 
 class ToldCalls:
@@ -78,7 +76,7 @@ class ToldCalls:
         """
         tracer = self.evaluation.tracer
         wanted = body.qualname in self.program.stubs.view.deciding and not is_known_outside(callee)
-        named = (INFERS if callee.startswith("?.") else YIELDS_RESULTS).search(callee.rpartition(".")[2])
+        named = (roles.MAY_INFER if callee.startswith("?.") else YIELDS_RESULTS).search(callee.rpartition(".")[2])
         call = tracer.definitions(body).calls.get(span) if named or wanted else None
         if call is None or self._is_of_definition(body, call):
             return frozenset()

@@ -110,8 +110,9 @@ def train_accumulating(model, loader, criterion, optimizer, every):
 
 `model.zero_grad()`, `p.grad = None`, `w.grad.zero_()`, helpers that do one of these, and assigned gradients count as
 clearing. An engine or an optimizer that goes backward itself, as in `engine.backward(loss)`, may clear by itself.
-A method that makes one step, and whose callers are not known, is not reported: they may clear. Nor are updates by hand,
-such as `p.data -= lr * p.grad`, where code that is not in sight gets the module.
+A method that makes one step, and whose callers are not known, is reported only where its object makes the module and
+the optimizer itself and nothing in the file clears for it: others may. Nor are updates by hand reported, such as
+`p.data -= lr * p.grad`, where code that is not in sight gets the module.
 
 ```python
 import torch

@@ -15,8 +15,7 @@ from gradlint.facts.targets import FedOpponent
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.protocol import ownership
-from gradlint.project.protocol.protocol import Op, Protocol, is_plain, optimizers
-from gradlint.project.protocol.uncleared import may_clear
+from gradlint.project.protocol.protocol import Op, Protocol, is_plain, may_clear, optimizers
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import WALKED
 

@@ -6,6 +6,7 @@ players whose work a third one judges want the same, so that a pass through all 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Atom, Obj
@@ -21,25 +22,34 @@ if TYPE_CHECKING:
 
 def are_on_one_side(protocol: Protocol, tracer: Tracer, backward: Op, one: Value, other: Value) -> bool:
     """Whether a pass goes back from what a module that is neither's made of results of both."""
+    program = protocol.program
+    for judge, made_by in reached(protocol, tracer, backward):
+        if judge.module.atoms & (one | other) or any(map(program.is_free_of_parameters, judge.module.atoms)):
+            continue
+        if made_by & one and made_by & other:
+            return True
+    return False
+
+
+def judges(protocol: Protocol, tracer: Tracer, backward: Op, one: Value, other: Value) -> bool:
+    """Whether a pass goes back from what a module of ``one`` made of results of ``other``."""
+    return any(judge.module.atoms & one and made_by & other for judge, made_by in reached(protocol, tracer, backward))
+
+
+def reached(protocol: Protocol, tracer: Tracer, backward: Op) -> Iterator[tuple[Forward, set[Atom]]]:
+    """The forwards that a pass goes through, each with the modules whose results it was computed from."""
     assert isinstance(backward.what, Backward)
-    run, program = protocol.run, protocol.program
-    calls = through_calls(run, tracer)
+    calls = through_calls(protocol.run, tracer)
 
     def given(atom: Atom) -> frozenset[Atom]:
         return calls.get(atom, frozenset())
 
-    forwards = run.recorder.all(Forward)
-    reached = demands.ancestors(run, backward.what.target.atoms, given)
-    for judge in forwards:
-        if not reached & judge.result.atoms or judge.module.atoms & (one | other):
-            continue
-        if any(program.is_free_of_parameters(module) for module in judge.module.atoms):
-            continue
-        behind = demands.ancestors(run, judge.result.atoms, given) - judge.result.atoms
-        made_by = {module for each in forwards if behind & each.result.atoms for module in each.module.atoms}
-        if made_by & one and made_by & other:
-            return True
-    return False
+    forwards = protocol.run.recorder.all(Forward)
+    walked = demands.ancestors(protocol.run, backward.what.target.atoms, given)
+    for forward in forwards:
+        if walked & forward.result.atoms:
+            behind = demands.ancestors(protocol.run, forward.result.atoms, given) - forward.result.atoms
+            yield forward, {module for each in forwards if behind & each.result.atoms for module in each.module.atoms}
 
 
 def through_calls(run: Run, tracer: Tracer) -> dict[Atom, frozenset[Atom]]:

@@ -173,8 +173,8 @@ class Protocol:
     def passes(self, block: int, target: Op, loop: int | None) -> bool:
         """Whether every path from the start of an iteration to ``target`` runs through ``block``."""
         start = self.start(loop)
-        if block in (start, target.block):
-            return True
+        if start == target.block or block in (start, target.block):
+            return block in (start, target.block)
         region = self.region(loop) - {block}
         seen, pending = {start}, [start]
         while pending:
@@ -260,3 +260,10 @@ def optimizers(step: Op) -> Value:
     """The optimizers that a step may be of."""
     assert isinstance(step.what, Step)
     return step.what.optimizer.atoms
+
+
+def may_clear(protocol: Protocol, op: Op, step: Op) -> bool:
+    """Whether ``op`` may clear what ``step`` applies."""
+    if isinstance(op.what, Touch) and not op.what.clears:
+        return False
+    return protocol.clears(op, step) is not False

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Obj
-from gradlint.facts import Backward, Clear, Reasons, Step, Touch, Uncleared
+from gradlint.facts import Backward, Clear, Reasons, Step, Uncleared
 from gradlint.ir import events as ir
-from gradlint.project.linked.players import are_on_one_side
-from gradlint.project.protocol import ownership
-from gradlint.project.protocol.protocol import Op, Protocol, optimizers
+from gradlint.project.linked.players import are_on_one_side, judges
+from gradlint.project.protocol.once_per_call import forgotten, is_cleared_elsewhere, of_own_optimizers
+from gradlint.project.protocol.protocol import Op, Protocol, may_clear, optimizers
 from gradlint.project.values.conditions import Conditions
 
 if TYPE_CHECKING:
@@ -28,20 +27,21 @@ def uncleared(protocol: Protocol, evaluation: Evaluation) -> Iterator[Uncleared]
     groups: set[tuple[int, Value]] = set()
     conditions = Conditions(protocol)
     for loop, backward, step in pairs(protocol):
-        clears = [op for op in protocol.ops if loop in op.what.loops and may_clear(protocol, op, step)]
-        serving = [op for op in clears if serves(protocol, conditions, op, backward, step, loop)]
-        if not serving:
+        inside = [op for op in protocol.ops if loop is None or loop in op.what.loops]
+        clears = [op for op in inside if may_clear(protocol, op, step)]
+        if loop is not None and not any(serves(protocol, conditions, op, backward, step, loop) for op in clears):
             group = (loop, optimizers(step))
             fact = made(backward, step, "the iterations before", outside(protocol, step, loop))
             if group not in groups:
                 found.setdefault(fact.span, fact)
             groups.add(group)
-        elif (other := polluting(protocol, evaluation, backward, step, loop, clears)) is not None:
+        elif clears and (other := polluting(protocol, evaluation, backward, step, loop, clears)) is not None:
             assert isinstance(other.what, Backward)
             reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
             fact = made(backward, step, f"`{other.what.call}`", reasons)
             found.setdefault(fact.span, fact)
-    for fact in forgotten(protocol):
+    for one in (*forgotten(protocol), *of_own_optimizers(protocol, evaluation.tracer)):
+        fact = made(one.backward, one.step, "the calls before", one.reasons)
         found.setdefault(fact.span, fact)
     yield from sorted(found.values(), key=lambda fact: fact.span)
 
@@ -66,71 +66,15 @@ def calls_in_loop(body: Body, names: set[str]) -> bool:
     )
 
 
-def pairs(protocol: Protocol) -> Iterator[tuple[int, Op, Op]]:
-    """The backward passes with the steps that apply them, and the innermost loop around both."""
+def pairs(protocol: Protocol) -> Iterator[tuple[int | None, Op, Op]]:
+    """The backward passes with the steps that apply them, and the innermost loop around both; None: once per call."""
     for backward in protocol.backwards:
         for step in protocol.steps:
             loop = protocol.common_loop(backward, step)
-            if loop is None or not optimizers(step) or protocol.renewed(step, loop):
+            if not optimizers(step) or (loop is not None and protocol.renewed(step, loop)):
                 continue
             if protocol.feeds(backward, step, loop):
                 yield loop, backward, step
-
-
-def forgotten(protocol: Protocol) -> Iterator[Uncleared]:
-    """Yield the passes of the player that a function forgets which steps several, and clears for another itself.
-
-    It does so once per call; that it clears for one says that its callers do for none.
-    """
-    once = [step for step in protocol.steps if not step.what.loops and optimizers(step)]
-    cleared = [step for step in once if clears_before(protocol, step)]
-    for step in once if cleared else ():
-        if any(may_clear(protocol, op, step) for op in protocol.ops) or is_cleared_elsewhere(protocol, step):
-            continue
-        for backward in protocol.backwards:
-            if not backward.what.loops and protocol.feeds(backward, step, None):
-                reasons = tuple(
-                    (op.what.span, "cleared here, for another optimizer only")
-                    for op in protocol.ops
-                    if isinstance(op.what, Clear)
-                )
-                yield made(backward, step, "the calls before", reasons)
-
-
-def clears_before(protocol: Protocol, step: Op) -> bool:
-    """Whether the function clears what it applies with ``step``, in front of the pass that fills it."""
-    return any(
-        isinstance(op.what, Clear) and may_clear(protocol, op, step) and protocol.leads(op, backward, None)
-        for op in protocol.ops
-        for backward in protocol.backwards
-        if protocol.feeds(backward, step, None)
-    )
-
-
-def is_cleared_elsewhere(protocol: Protocol, step: Op) -> bool:
-    """Whether another function of the file may clear what ``step`` applies."""
-    program = protocol.program
-    subjects = [
-        subject
-        for (body, _), run in program.runs.items()
-        if run is not None and body is not protocol.run.body
-        for clear in run.recorder.all(Clear)
-        for subject in clear.subject.atoms
-    ]
-    return any(
-        ownership.covers(program, subject, optimizer, protocol.stepped) is not False
-        for optimizer in optimizers(step)
-        for subject in subjects
-        # An optimizer that was made elsewhere is for other parameters.
-        if subject is optimizer or not (isinstance(subject, Obj) and program.is_optimizer(subject))
-    )
-
-
-def may_clear(protocol: Protocol, op: Op, step: Op) -> bool:
-    """Whether ``op`` may clear what ``step`` applies."""
-    if isinstance(op.what, Touch) and not op.what.clears:
-        return False
-    return protocol.clears(op, step) is not False
 
 
 def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, step: Op, loop: int) -> bool:
@@ -140,22 +84,34 @@ def serves(protocol: Protocol, conditions: Conditions, op: Op, backward: Op, ste
 
 
 def polluting(
-    protocol: Protocol, evaluation: Evaluation, backward: Op, step: Op, loop: int, clears: list[Op]
+    protocol: Protocol, evaluation: Evaluation, backward: Op, step: Op, loop: int | None, clears: list[Op]
 ) -> Op | None:
-    """The pass of another player, between the clear and ``backward``, that leaves gradients in this one."""
+    """The pass of another player, behind the clear, that leaves gradients in this one: for this pass or the next."""
     owned = owned_by(protocol, step)
     if not owned or evaluation.frozen.covers(owned):
         return None
     for _, other, others_step in pairs(protocol):
         if optimizers(others_step) & optimizers(step) or not protocol.modules(other) & owned:
             continue
-        if are_on_one_side(protocol, evaluation.tracer, other, owned, owned_by(protocol, others_step)):
+        others, tracer = owned_by(protocol, others_step), evaluation.tracer
+        if not protocol.leads(other, others_step, loop) or are_on_one_side(protocol, tracer, other, owned, others):
             continue
-        first = protocol.leads(other, others_step, loop) and protocol.leads(others_step, backward, loop)
+        # What a pass for a head leaves in the encoder below it may be meant for both.
+        if loop is None and not judges(protocol, tracer, other, owned, others):
+            continue
+        first = protocol.leads(others_step, backward, loop) and not protocol.leads(other, step, loop, [backward])
         kept = not any(protocol.leads(other, op, loop) and protocol.leads(op, backward, loop) for op in clears)
-        if first and kept and not protocol.leads(other, step, loop, [backward]):
+        if (first and kept) or lasts(protocol, other, backward, step, loop, clears):
             return other
     return None
+
+
+def lasts(protocol: Protocol, other: Op, backward: Op, step: Op, loop: int | None, clears: list[Op]) -> bool:
+    """Whether what a pass leaves behind a step is still there when the next iteration, or call, goes backward."""
+    if protocol.leads(other, step, loop) or protocol.leads(other, backward, loop):
+        return False
+    again = protocol.comes_back(other, loop) if loop is not None else not is_cleared_elsewhere(protocol, step)
+    return again and protocol.ends(other, loop, clears) and protocol.reached_from_start(backward, loop, clears)
 
 
 def owned_by(protocol: Protocol, step: Op) -> Value:

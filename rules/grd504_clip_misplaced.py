@@ -84,7 +84,9 @@ def critic_step(critic, optimizer, loss):
         p.data.clamp_(-0.01, 0.01)
 ```
 
-A function in another file that clips is not seen to do so.
+A function in another file that clips is not seen to do so. Where callers say by a flag, as in
+`backward(loss, update=False)`, that a pass ends no accumulation, a clip that does not ask for it is one at every
+micro-batch.
 
 ## Fix safety
 

@@ -109,6 +109,7 @@ def every_micro_batch(protocol: Protocol, conditions: Conditions, clip: Op) -> M
             inner = backward.what.loops[-1] if backward.what.loops else None
             if inner == loop:
                 counted = conditions.counted(step, loop) or bool(accumulates(protocol, clip))
+                counted = counted or (loop is None and is_put_off(protocol, conditions, clip, backward, step))
                 several = protocol.feeds(backward, step, loop) and counted
             else:
                 several = inner is not None and protocol.feeds(backward, step, loop) and runs_through(protocol, inner)
@@ -116,6 +117,14 @@ def every_micro_batch(protocol: Protocol, conditions: Conditions, clip: Op) -> M
                 because = ((backward.what.span, "gradients are added up here"), applied(step))
                 return made(clip, "micro-batch", step, because, accumulates(protocol, clip))
     return None
+
+
+def is_put_off(protocol: Protocol, conditions: Conditions, clip: Op, backward: Op, step: Op) -> bool:
+    """Whether callers say by a flag whether there is a step after a pass; only a step may clear what is added up."""
+    flag = conditions.asked(step)
+    if not flag or flag in (conditions.asked(clip), conditions.asked(backward)):
+        return False
+    return all(conditions.asked(op) == flag for op in protocol.ops if isinstance(op.what, Clear))
 
 
 def clips_each(protocol: Protocol, conditions: Conditions, clip: Op, backward: Op, step: Op, inner: int | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from gradlint.domains.values import Literal
 from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
@@ -56,6 +57,27 @@ class Conditions:
                 if self.counts(first[0].cond, loop) and self.protocol.passes(successor, op, loop):
                     return True
         return False
+
+    def asked(self, op: Op) -> str:
+        """The flag, a parameter that is True or False by default, under which ``op`` runs; empty if there is none."""
+        protocol = self.protocol
+        for block in protocol.graph.blocks:
+            first = block.events[0] if block.events else None
+            name = self.flag(first.cond, truth=first.truth) if isinstance(first, ir.Assume) else ""
+            if name and protocol.passes(block.index, op, None):
+                return name
+        return ""
+
+    def flag(self, ref: ir.Ref, *, truth: bool) -> str:
+        """The name of such a parameter that is true where a condition has this truth; empty if there is none."""
+        event = self.made.get(ref)
+        if isinstance(event, ir.Unary) and event.op == "not":
+            return self.flag(event.src, truth=not truth)
+        if not truth or not isinstance(event, ir.Load) or event.name in self.stores:
+            return ""
+        defaults = self.protocol.program.defaults.get(self.protocol.run.body, {}).get(event.name, frozenset())
+        is_flag = bool(defaults) and all(isinstance(one, Literal) and one.value in (True, False) for one in defaults)
+        return event.name if is_flag else ""
 
     def counts(self, ref: ir.Ref, loop: int | None, depth: int = 0) -> bool:
         """Whether the value of ``ref`` comes from a remainder, or compares a counter that is set back."""

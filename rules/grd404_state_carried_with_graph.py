@@ -71,8 +71,8 @@ def train(loader):
 ## Known limits
 
 Only what is taken off the graph on no path is reported: what a function of its own may detach is silent. An attribute
-is reported only where `forward` alone reads and writes it, in a class without a method that sets states back: others
-may begin a sequence, and detach it then.
+is reported only where one method alone reads and writes it, `forward` or one that goes backward itself, in a class
+without a method that sets states back: others may begin a sequence, and detach it then.
 
 ```python
 import torch

@@ -12,6 +12,7 @@ from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.carried import Carried
 from gradlint.project.lifetime.carried_attributes import carried_attributes
+from gradlint.project.lifetime.carried_by_steps import CarriedBySteps
 from gradlint.project.lifetime.computed_once import computed_once
 from gradlint.project.lifetime.walked import start_of
 from gradlint.project.protocol.protocol import Op, Protocol, is_plain
@@ -47,6 +48,8 @@ class Rewalked:
                     found[one.span] = one
             if second.what.span not in found and (one := self._retained(second)) is not None:
                 found[one.span] = one
+            for one in self._kept_by_object(second):
+                found.setdefault(one.span, one)
         yield from sorted(found.values(), key=lambda one: one.span)
 
     def _is_direct(self, op: Op) -> bool:
@@ -211,6 +214,14 @@ class Rewalked:
                 if brought is not None:
                     return self._made(op, op, *brought, freed="retained here, in the iteration before")
         return None
+
+    def _kept_by_object(self, op: Op) -> Iterator[WalkedTwice]:
+        """The attributes that bring what a pass walks to the next one."""
+        target = self._target(op)
+        assert isinstance(op.what, Backward)
+        if target is not None and op.what.how != "grad":
+            steps = CarriedBySteps(self.program, self.evaluation, self.protocol, self._is_recorded)
+            yield from steps.walked_by(op, target)
 
     def _shown(self, event: ir.Event) -> str:
         """How to call an operation: by its function, or by what it makes."""

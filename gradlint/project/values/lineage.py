@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from gradlint.project.summaries import Run
     from gradlint.project.values.uses import Tracer
 
+OF_DISTRIBUTION = frozenset({"log_prob", "rsample"})
+"""Methods of distributions whose results hang on all that these are made from, as an entropy may not."""
+
 
 class Lineage:
     """The sure ancestors of values in one body."""
@@ -112,9 +115,18 @@ class Lineage:
         name = method.name if isinstance(method, ir.Attr) else ""
         if is_torch or (name == "scale" and len(given) == 1):
             yield from given
+        elif isinstance(method, ir.Attr) and name in OF_DISTRIBUTION and self._is_distribution(method.obj):
+            yield method.obj
         elif isinstance(method, ir.Attr) and is_of_tensor(name) and all(isinstance(atom, Method) for atom in callees):
             yield method.obj
             yield from given
+
+    def _is_distribution(self, ref: ir.Ref) -> bool:
+        """Whether a temporary is one of torch's distributions."""
+        value = self.tracer.value(self.body, ref)
+        return bool(value) and all(
+            isinstance(one, Obj) and one.type.startswith("torch.distributions.") for one in value
+        )
 
     def is_tracked(self, ref: ir.Ref) -> bool:
         """Whether a temporary is on the graph for certain."""

@@ -80,6 +80,10 @@ _WORDS = [
     re.compile(r"if not hasattr\(self, [\"'](\w+)[\"']\):\n\s*self\.\1 *="),
     re.compile(r"if [\"'](\w+)[\"'] not in self\.__dict__:\n\s*self\.\1 *="),
     re.compile(r"if self\.(\w+) is None:\n\s*self\.\1 *=(?! *(?:None|torch\.(?:zeros|ones|arange|tril)|\[|\{))"),
+    # A loss that an object keeps.
+    re.compile(
+        r"self\.(?=[^\n#]*loss)\w+(?:\[[^\]\n]+\])?(?:\.append\(|[ \t]*\+=)(?![^\n]*(?:item|detach|float|len)\()"
+    ),
     # A parameter of integers, or one that is moved or changed as soon as it is made.
     re.compile(
         r"Parameter\((?:torch\.(?:tensor|arange|randint|randperm|\w+Tensor)\("

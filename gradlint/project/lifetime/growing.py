@@ -83,8 +83,18 @@ def adds_to(known: Definitions, event: ir.SetAttr | ir.SetItem) -> bool:
         seen.add(ref)
         if isinstance(maker, (ir.Attr, ir.Item)) and spelled(known, maker) == place:
             return True
+        if isinstance(maker, ir.Call) and looked_up(known, maker) == place:
+            return True
         pending += parts(known, maker, ref)
     return False
+
+
+def looked_up(known: Definitions, call: ir.Call) -> tuple[object, ...]:
+    """How the source writes the place that a call reads: ``sums.get("loss", 0)``; nothing for any other call."""
+    method = known.makers.get(call.func)
+    if not isinstance(method, ir.Attr) or method.name != "get" or not call.args:
+        return ()
+    return (*spelled_ref(known, method.obj), *spelled_ref(known, call.args[0]))
 
 
 def parts(known: Definitions, maker: ir.Event, ref: ir.Ref) -> list[ir.Ref]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import CONTAINER, Literal, Obj
-from gradlint.facts import Elsewhere, Reasons
+from gradlint.facts import Reasons
 from gradlint.facts.lifetime import PiledGraph
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gradlint.facts.lifetime import RunningGraph
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.lifetime.walked import Start
+    from gradlint.project.lifetime.walked_returns import Reason
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
@@ -54,7 +55,7 @@ class Piling:
                 if start.only not in (None, use.event):
                     continue
                 if use.body is run.body and span not in found and self.piles_up(run.body, start, use):
-                    reasons: Reasons = ((backward, "backward here"), (span, "what it leaves of the graph is kept here"))
+                    reasons: Reasons = (backward, (span, "what it leaves of the graph is kept here"))
                     through = use.holder is not None and bool(self.tracer.trace(use.holder).of(WALKED))
                     found[span] = PiledGraph(span, use.label or "it", start.name, reasons, through)
             for graph in self._metered(run.body, start, backward) if start.only is None else ():
@@ -62,7 +63,7 @@ class Piling:
         known = {kept.span for kept in self.evaluation.kept_graphs(run.body)}
         yield from sorted((one for one in found.values() if one.span not in known), key=lambda one: one.span)
 
-    def _metered(self, body: Body, start: Start, backward: ir.Span | Elsewhere) -> Iterator[PiledGraph]:
+    def _metered(self, body: Body, start: Start, backward: Reason) -> Iterator[PiledGraph]:
         """The calls that give a walked value to a meter out of sight which gets numbers otherwise."""
         known = self.tracer.definitions(body)
         for meter, given, number in self.evaluation.meters.given(body):
@@ -77,7 +78,7 @@ class Piling:
                 kept += ((number, "and such a meter gets a number here"),) if number != span else ()
                 label = f"{self.tracer.label(body, meter.call.func)}(...)"
                 target = self.tracer.label(body, tracked).partition("[")[0] or start.name
-                yield PiledGraph(span, label, target, ((backward, "backward here"), *kept))
+                yield PiledGraph(span, label, target, (backward, *kept))
 
     # -- what is kept --------------------------------------------------------------------------------------
 
@@ -96,7 +97,8 @@ class Piling:
             self.tracer.modes(body, use.event)
         ):
             return False
-        if use.holder[0] == "attr" and not known.loops(use.event):
+        # A pass that runs once per call walks what the loops of the call have made.
+        if use.holder[0] == "attr" and not (known.loops(use.event) and start.loops):
             if not self._is_called_often(body) or self._is_emptied(body, use):
                 return False
         elif use.holder[0] == "param" and not known.loops(use.event):

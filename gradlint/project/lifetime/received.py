@@ -72,6 +72,29 @@ def each_item(known: Definitions, whole: ir.Ref) -> Iterator[tuple[ir.Ref, ir.Ev
                 refs = [turn.dst, *(one.dst for one in parts)]
                 if value is not None and not any(is_asked_about(known, ref) for ref in refs):
                     yield value.dst, value
+        for item in known.readers.get(held, ()):
+            if isinstance(item, ir.Item) and item.obj == held and is_every_key(known, item.key, whole):
+                yield item.dst, item
+
+
+def is_every_key(known: Definitions, ref: ir.Ref, whole: ir.Ref) -> bool:
+    """Whether a key is each one of a dict in turn: `for key in losses: sums[key] += losses[key]`."""
+    load = known.makers.get(ref)
+    only = known.only(load) if isinstance(load, ir.Load) else None
+    turn = known.makers.get(only.src) if only is not None else None
+    iterate = known.makers.get(turn.iterator) if isinstance(turn, ir.Next) else None
+    if not isinstance(turn, ir.Next) or not isinstance(iterate, ir.Iterate) or iterate.src not in holding(known, whole):
+        return False
+    return not is_told_apart(known, turn.dst)
+
+
+def is_told_apart(known: Definitions, key: ir.Ref) -> bool:
+    """Whether a key is compared with another one, rather than looked for in a container."""
+    readers = (reader for held in holding(known, key) for reader in known.readers.get(held, ()))
+    return any(
+        isinstance(one, ir.Compare) and not (one.op in ("in", "not in") and one.left in holding(known, key))
+        for one in readers
+    )
 
 
 def turns(known: Definitions, ref: ir.Ref, name: str) -> Iterator[ir.Next]:
@@ -122,13 +145,22 @@ def built(known: Definitions, ref: ir.Ref | None) -> ir.Event | None:
 
 
 def parts_of(known: Definitions, maker: ir.Event | None) -> Iterator[tuple[Part, ir.Ref]]:
-    """The parts of a tuple or of a dict that is written out."""
+    """The parts of a tuple or of a dict that is written out, or filled under names."""
     if not isinstance(maker, ir.Build) or maker.starred:
         return
     if maker.kind == "tuple":
         yield from enumerate(maker.items)
     elif maker.kind == "dict":
-        for key, item in zip(maker.keys, maker.items, strict=False):
+        filled = ((key, item) for key, item in zip(maker.keys, maker.items, strict=False))
+        for key, item in (*filled, *assigned(known, maker.dst)):
             name = known.makers.get(key) if key is not None else None
             if isinstance(name, ir.Const) and isinstance(name.value, str):
                 yield name.value, item
+
+
+def assigned(known: Definitions, whole: ir.Ref) -> Iterator[tuple[ir.Ref, ir.Ref]]:
+    """The keys and values that are put into a dict after it was made."""
+    for held in holding(known, whole):
+        for reader in known.readers.get(held, ()):
+            if isinstance(reader, ir.SetItem) and reader.obj == held:
+                yield reader.key, reader.src

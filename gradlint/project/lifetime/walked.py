@@ -19,6 +19,7 @@ from gradlint.project.lifetime.meters import is_number
 from gradlint.project.lifetime.received import built, each_item, holding, parts_of, put_away, received, root
 from gradlint.project.lifetime.sources import is_off, loss_sources, of_one_module, sole_sources
 from gradlint.project.lifetime.summed import summed
+from gradlint.project.lifetime.walked_returns import WalkedReturns
 from gradlint.project.values import demands
 from gradlint.project.values.call_uses import parameters_for
 from gradlint.project.values.lineage import Lineage
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
     from gradlint.project.lifetime.received import Part
+    from gradlint.project.lifetime.walked_returns import Reason
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Node, Tracer
+
+BACKWARD = "backward here"
 
 
 class Start(NamedTuple):
@@ -55,22 +59,42 @@ class Walked:
     def __init__(self, program: Program, path: str, tracer: Tracer) -> None:
         self.program, self.path, self.tracer = program, path, tracer
 
-    def starts(self, run: Run) -> Iterator[tuple[Start, ir.Span | Elsewhere]]:
-        """What the passes of a body walk, each with the pass: also what functions that it calls hand back."""
+        self.returns = WalkedReturns(self)
+
+    def starts(self, run: Run) -> Iterator[tuple[Start, Reason]]:
+        """What the passes of a body walk, each with the pass: also what it hands to a caller who goes backward.
+
+        And what functions that it calls hand back after they did.
+        """
         if purpose.is_test(run.body, self.path):
             return
+        yield from self.passes(run)
+        handed = (*self._handed_back(run), *self._from_closures(run), *self._from_unseen_closures(run))
+        yield from ((start, (place, BACKWARD)) for start, place in handed)
+
+    def passes(self, run: Run) -> Iterator[tuple[Start, Reason]]:
+        """What the passes of a body walk, and those of whoever gets what it returns."""
         seen: set[Node] = set()
         for backward in run.recorder.backwards():
-            if backward.how == "grad" or backward.through or backward.modes.off or backward.target.cut:
+            if not is_whole(backward):
                 continue
             starts = list(self._of_pass(run, backward))
             for start in (*starts, *self._beside(run, backward, starts)):
                 if start.node not in seen or start.only is not None:
                     seen.add(start.node)
-                    yield start, backward.span
-        yield from self._handed_back(run)
-        yield from self._from_closures(run)
-        yield from self._from_unseen_closures(run)
+                    yield start, (backward.span, BACKWARD)
+        for ref, reason in self.returns.of(run):
+            for start in self.of_value(run, self.tracer.value(run.body, ref), ref, frozenset()):
+                if start.node not in seen:
+                    seen.add(start.node)
+                    yield start, reason
+
+    def targets(self, run: Run) -> Iterator[tuple[ir.Ref, Reason]]:
+        """What the passes of a body start from."""
+        for backward in run.recorder.backwards():
+            target = start_of(self.tracer.definitions(run.body), backward) if is_whole(backward) else None
+            if target is not None:
+                yield target, (backward.span, BACKWARD)
 
     def _of_pass(self, run: Run, backward: Backward) -> Iterator[Start]:
         source = start_of(self.tracer.definitions(run.body), backward)
@@ -268,6 +292,11 @@ class Walked:
                     if not isinstance(maker, ir.Build):
                         found.setdefault(None, backward.span)
         yield from found.items()
+
+
+def is_whole(backward: Backward) -> bool:
+    """Whether a pass, of the body itself, fills gradients from something on the graph."""
+    return not (backward.how == "grad" or backward.through or backward.modes.off or backward.target.cut)
 
 
 def shown(part: int | str) -> str:

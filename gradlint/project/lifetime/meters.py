@@ -179,3 +179,16 @@ def is_number(known: Definitions, ref: ir.Ref) -> bool:
                 return True
             pending += [func.obj] if isinstance(func, ir.Attr) else []
     return False
+
+
+def is_rewritten(known: Definitions, ref: ir.Ref) -> bool:
+    """Whether what a dict holds is replaced by numbers, each under its key: `logs[key] = loss.item()`."""
+    held = known.makers.get(ref)
+    if not isinstance(held, ir.Load):
+        return False
+    for event in known.events(ir.SetItem):
+        holder, key = known.makers.get(event.obj), known.makers.get(event.key)
+        same = isinstance(holder, ir.Load) and holder.name == held.name
+        if same and not isinstance(key, ir.Const) and is_number(known, event.src):
+            return True
+    return False

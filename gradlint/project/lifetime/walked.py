@@ -15,7 +15,7 @@ from gradlint.facts import Backward, Elsewhere, Forward, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.components import Components
-from gradlint.project.lifetime.meters import is_number
+from gradlint.project.lifetime.meters import is_number, is_rewritten
 from gradlint.project.lifetime.received import built, each_item, holding, parts_of, put_away, received, root
 from gradlint.project.lifetime.sources import is_off, loss_sources, of_one_module, sole_sources
 from gradlint.project.lifetime.summed import summed
@@ -284,6 +284,8 @@ class Walked:
                 trace = self.tracer.trace(start.node)
                 for use in trace.of(RETURNED):
                     if not use.sure or use.body is not callee.body or not isinstance(use.event, ir.Return):
+                        continue
+                    if use.event.src is None or is_rewritten(known, use.event.src):
                         continue
                     maker = built(known, use.event.src)
                     for part, item in parts_of(known, maker):

@@ -42,7 +42,7 @@ class Piling:
 
     def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
         self.tracer, self.evaluation = evaluation.tracer, evaluation
-        self.walked = Walked(program, path, self.tracer)
+        self.walked = Walked(program, path, evaluation)
 
     def graphs(self, run: Run) -> Iterator[PiledGraph]:
         """Yield the stores of a body, in source order, each once."""

@@ -30,12 +30,13 @@ from gradlint.torch_model.attributes import tensor_methods, tensor_properties
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
+    from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.lifetime.received import Part
     from gradlint.project.lifetime.walked_returns import Reason
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
-    from gradlint.project.values.uses import Node, Tracer
+    from gradlint.project.values.uses import Node
 
 BACKWARD = "backward here"
 
@@ -56,8 +57,9 @@ class Start(NamedTuple):
 class Walked:
     """What the backward passes of the bodies of one file walk."""
 
-    def __init__(self, program: Program, path: str, tracer: Tracer) -> None:
-        self.program, self.path, self.tracer = program, path, tracer
+    def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
+        self.program, self.path, self.tracer = program, path, evaluation.tracer
+        self.calling = evaluation.judging.calling
 
         self.returns = WalkedReturns(self)
 

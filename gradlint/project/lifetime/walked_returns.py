@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradlint.domains.values import Cls
@@ -64,8 +63,10 @@ class WalkedReturns:
         return any(event.name == MANUAL for event in stores)
 
     def _by_callers(self, body: Body) -> Iterator[tuple[Part, Reason]]:
-        for caller, call in self._callers.get(body, ()):
-            yield from self._walked_by(caller, call)
+        for one in self.walked.calling.of(body):
+            caller = self.tracer.run(one.caller)
+            if one.sure and caller is not None and caller.complete:
+                yield from self._walked_by(caller, one.call)
 
     def _returned(self, body: Body, part: Part) -> Iterator[ir.Ref]:
         """The temporaries that a function returns as a part of something, or alone."""
@@ -77,23 +78,6 @@ class WalkedReturns:
                     yield ref
                 elif part is not None:
                     yield from (item for place, item in parts_of(known, whole) if place == part)
-
-    # -- callers -------------------------------------------------------------------------------------------
-
-    @cached_property
-    def _callers(self) -> dict[Body, list[tuple[Run, ir.Call]]]:
-        """By function of the file, the calls of it that run nothing else."""
-        found: dict[Body, list[tuple[Run, ir.Call]]] = {}
-        for caller in (run for run in self.program.runs.values() if run is not None and run.complete):
-            known = self.tracer.definitions(caller.body)
-            called: dict[ir.Span, set[Body]] = {}
-            for local in caller.recorder.local_calls():
-                called.setdefault(local.span, set()).add(local.fn.body)
-            for span, bodies in called.items():
-                call = known.calls.get(span)
-                if call is not None and len(bodies) == 1 and caller is self.tracer.run(caller.body):
-                    found.setdefault(bodies.pop(), []).append((caller, call))
-        return found
 
     def _walked_by(self, caller: Run, call: ir.Call) -> Iterator[tuple[Part, Reason]]:
         """Which part of what a call returns its caller goes backward from, and where."""

@@ -24,7 +24,7 @@ def spent(program: Program, evaluation: Evaluation, run: Run, locate: Callable[[
     """Yield the parts of what a body returns whose graph nobody is to walk any more."""
     if run.body.kind != "function" or not run.returned or not run.recorder.all(Backward):
         return
-    walked = Walked(program, program.name, evaluation.tracer)
+    walked = Walked(program, program.name, evaluation)
     for part, place in walked.returned(run):
         yield Spent("walked", part, locate(place))
     for part, again in Outdated(program, program.name, evaluation).returned(run):

@@ -45,9 +45,9 @@ def is_about_another(module: Body) -> bool:
 def is_made_elsewhere(ip: Interpreter, atom: Atom) -> bool:
     """Whether a call of another framework, in this body, has made ``atom``."""
     event = atom.event if isinstance(atom, Obj) else None
-    if not isinstance(event, ir.Call) or not 0 <= event.func < len(ip.labels) or atom not in ip.value(event.dst):
+    if not isinstance(event, ir.Call) or not 0 <= event.func < len(ip.temps) or event.dst >= len(ip.temps):
         return False
-    return roles.MADE_ELSEWHERE.search(ip.labels[event.func]) is not None
+    return atom in ip.value(event.dst) and roles.MADE_ELSEWHERE.search(ip.labels[event.func]) is not None
 
 
 def runs_elsewhere(body: Body) -> bool:

@@ -47,18 +47,17 @@ def condition(definitions: Definitions, run: Run, ref: Ref, truth: bool) -> tupl
 
 
 def choices(definitions: Definitions, run: Run) -> Iterator[Inverted]:
-    """``no_grad() if gradients_required else nullcontext()``, also as two assignments."""
+    """``no_grad() if gradients_required else nullcontext()``, also as two assignments, to an attribute as well."""
     sides: dict[tuple[Ref, object], dict[bool, tuple[Value, Span]]] = {}
     for block in run.body.graph.blocks:
         first = block.events[0] if block.events else None
         if not isinstance(first, ir.Assume) or first.cond < 0:
             continue
         for event in block.events:
-            if isinstance(event, (ir.Copy, ir.Store)) and event.src >= 0:
-                target = event.dst if isinstance(event, ir.Copy) else event.name
+            if isinstance(event, (ir.Copy, ir.Store, ir.SetAttr)) and event.src >= 0:
                 value = run.temps[event.src]
                 if is_context(value):
-                    sides.setdefault((first.cond, target), {})[first.truth] = value, event.span
+                    sides.setdefault((first.cond, target_of(run, event)), {})[first.truth] = value, event.span
     for (cond, _), both in sides.items():
         if len(both) < 2:
             continue
@@ -69,6 +68,13 @@ def choices(definitions: Definitions, run: Run) -> Iterator[Inverted]:
                     only = next(iter(both[truth][0]))
                     span = only.span if isinstance(only, Context) else both[truth][1]
                     yield Inverted(span, names(both[truth][0]), name, taken, "choice")
+
+
+def target_of(run: Run, event: ir.Copy | ir.Store | ir.SetAttr) -> object:
+    """What is assigned: a temporary, a variable, or an attribute as the source calls it."""
+    if isinstance(event, ir.SetAttr):
+        return f"{run.labels[event.obj]}.{event.name}"
+    return event.dst if isinstance(event, ir.Copy) else event.name
 
 
 def flags(definitions: Definitions, run: Run) -> Iterator[Inverted]:

@@ -60,9 +60,9 @@ def finetune(model, loader, criterion, optimizer):
         optimizer.step()
 ```
 
-Any call of `train()` in the loop, of whatever module, and any function called after training keeps the rule silent. So
-does a module all of whose layers are in sight and compute the same in both modes. A helper in another file that calls
-`eval()` is not seen to do so.
+Any call of `train()` in the loop, of whatever module, keeps the rule silent. So does the call of a function whose name
+speaks of training, unless it is in the same file and calls no `train()`, and a module all of whose layers are in sight
+and compute the same in both modes.
 
 ## Fix safety
 

@@ -69,6 +69,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD113/facts_rows", "Rotary"): "what a module of another file keeps is not told",
     ("GRD115/handed_over", "timed"): "in which mode another file calls what it is handed is not told",
     ("GRD109/asking", "rescaled"): "that a function of another file asks for the mode is not told",
+    ("GRD121/helpers", "train_epoch"): "which modules a function of another file trains is not told",
     ("GRD113/filled_once", "Masked"): "what a module of another file keeps is not told",
     ("GRD113/filled_once", "Phased"): "what a module of another file keeps is not told",
     ("GRD119/traces", "Teacher"): "that what an imported function returns has no graph is asked of code in sight",

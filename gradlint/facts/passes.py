@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gradlint.facts.base import Happening, Modes, Operand
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
     from gradlint.ir.events import Span
 
 
@@ -16,8 +17,9 @@ class Backward(Happening, frozen=True):
     """A backward pass from ``target``; ``how`` is ``backward``, ``grad`` or the framework's call as written.
 
     ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
-    function of this file that runs it, if it is not here, and ``origin`` the place there. ``deliberate``: it is handed
-    the gradient of what it starts from, or allows that nothing leads to what is asked for.
+    function of this file that runs it, if it is not here, ``origin`` the place there, and ``trained`` the modules whose
+    results it starts from there. ``deliberate``: it is handed the gradient of what it starts from, or allows that
+    nothing leads to what is asked for.
     """
 
     target: Operand
@@ -27,6 +29,7 @@ class Backward(Happening, frozen=True):
     through: str = ""
     origin: Span | None = None
     deliberate: bool = False
+    trained: frozenset[Atom] = frozenset()
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""

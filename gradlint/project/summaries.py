@@ -287,7 +287,9 @@ def replay_gradients(
         if len(source) > 1 and ip.graph_of(target) & tensor.ATTACHED:
             target = moved.target.atoms  # which of them it goes back to is not known
         target = TOP if moved.how == "grad" else target
-        gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span)))
+        behind = moved.trained | demands.modules(run, moved.target.atoms)
+        trained = substitute(program, fn.body, behind, arguments) - TOP
+        gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span), trained=trained))
     elif isinstance(moved, Step):
         gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
     elif isinstance(moved, (Touch, Clip)):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.values import INSTANCE, Atom, Obj, Value, ordered
+from gradlint.domains.values import INSTANCE, Atom, Fn, Obj, Value, ordered
 from gradlint.facts import Backward, Forward, ModuleMode
 from gradlint.facts.modes import NoisyInference, StuckInEval
 from gradlint.ir import events as ir
@@ -16,7 +17,7 @@ from gradlint.project.protocol import ownership
 from gradlint.torch_model import mode_dependent_modules, modules, roles
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Body
+    from gradlint.ir.cfg import Block, Body
     from gradlint.ir.events import Span
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.program import Program
@@ -190,7 +191,7 @@ def stuck(protocol: Protocol) -> Iterator[StuckInEval]:
             continue
         for loop in mode.loops:
             if any(other.marks & (TRAIN | UNTOUCHED) and loop in other.loops for other in switches):
-                break
+                continue  # a loop inside of this one may train on without
             backward = trained_in(protocol, mode, loop)
             if backward is not None and not may_train(protocol, loop):
                 call, name = written(run, mode)
@@ -221,7 +222,9 @@ def trained_in(protocol: Protocol, mode: ModuleMode, loop: int) -> Op | None:
     for backward in protocol.backwards:
         if loop not in backward.what.loops or backward.what.span >= mode.span:
             continue
-        if protocol.modules(backward) & mode.module.atoms and any(loop in step.what.loops for step in protocol.steps):
+        assert isinstance(backward.what, Backward)
+        trained = protocol.modules(backward) | backward.what.trained
+        if trained & mode.module.atoms and any(loop in step.what.loops for step in protocol.steps):
             return backward
     return None
 
@@ -242,10 +245,36 @@ def goes_on(protocol: Protocol, block: int, loop: int) -> bool:
 
 def may_train(protocol: Protocol, loop: int) -> bool:
     """Whether something in a loop may put modules in train mode, by its name."""
-    labels = protocol.run.labels
-    return any(
-        isinstance(event, ir.Call) and event.func >= 0 and "train" in labels[event.func].rpartition(".")[2].lower()
-        for block in protocol.graph.blocks
-        if loop in block.loops
-        for event in block.events
-    )
+    blocks = [block for block in protocol.graph.blocks if loop in block.loops]
+    return calls_train(protocol.program, protocol.run, blocks, {protocol.run.body})
+
+
+def calls_train(program: Program, run: Run, blocks: Iterable[Block], seen: set[Body]) -> bool:
+    """Whether blocks of a body call what may put modules in train mode by its name, also in functions of the file.
+
+    What a function in sight is called does not matter: what it does is known. ``seen`` are those already asked.
+    """
+    callees: dict[Span, list[Fn]] = {}
+    for local in run.recorder.local_calls():
+        callees.setdefault(local.span, []).append(local.fn)
+    for event in (event for block in blocks for event in block.events):
+        if not isinstance(event, ir.Call) or event.func < 0:
+            continue
+        called = callees.get(event.span, []) if all(isinstance(atom, Fn) for atom in run.temps[event.func]) else []
+        inner = [program.run(fn.body, grad_mode.INHERITED) for fn in called if is_in_sight(program, fn)]
+        hidden = not called or len(inner) < len(called)
+        if hidden and "train" in run.labels[event.func].rpartition(".")[2].lower():
+            return True
+        for one in inner:
+            if one is not None and one.body not in seen:
+                seen.add(one.body)
+                if calls_train(program, one, one.body.graph.blocks, seen):
+                    return True
+    return False
+
+
+def is_in_sight(program: Program, fn: Fn) -> bool:
+    """Whether all that a call of a function does is known: it has code, and nothing wraps it."""
+    run = program.run(fn.body, grad_mode.INHERITED)
+    bare = not fn.wrappers and not program.stubs.is_stub(fn.body) and not program.is_abstract(fn.body)
+    return bare and run is not None and run.complete

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec import Struct
 
-from gradlint.domains.state import FROZEN
-from gradlint.domains.values import Atom, Obj, Sym, Value
-from gradlint.facts import Backward, Clear, Forward, Step, Touch
+from gradlint.domains.values import Obj, Sym, Value
+from gradlint.facts import Backward, Clear, Step, Touch
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.ir import events as ir
 from gradlint.project.protocol import ownership
@@ -203,22 +202,16 @@ class Protocol:
             return None
         return False
 
-    def modules(self, backward: Op) -> set[Atom]:
+    def modules(self, backward: Op) -> Value:
         """The modules whose results a backward pass starts from, as far as is known."""
         assert isinstance(backward.what, Backward)
-        reached = demands.ancestors(self.run, backward.what.target.atoms)
-        return {
-            atom
-            for forward in self.run.recorder.all(Forward)
-            if not forward.marks & FROZEN and not forward.result.cut and reached & forward.result.atoms
-            for atom in forward.module.atoms
-        }
+        return demands.modules(self.run, backward.what.target.atoms)
 
     def fills(self, backward: Op, step: Op) -> bool:
         """Whether a backward pass may fill gradients that ``step`` applies."""
         owned = frozenset(module for atom in optimizers(step) for module in self.program.owners.get(atom) or ())
         reached = self.modules(backward)
-        return not (owned and reached and ownership.apart(self.program, owned, frozenset(reached)))
+        return not (owned and reached and ownership.apart(self.program, owned, reached))
 
     def feeds(self, backward: Op, step: Op, loop: int | None) -> bool:
         """Whether ``step`` applies what ``backward`` computes in the same iteration, with no other pass between."""

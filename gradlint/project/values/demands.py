@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
+from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Api, Atom, Method, Obj, Sym, Value
-from gradlint.facts import Backward
+from gradlint.facts import Backward, Forward
 from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
@@ -80,6 +81,17 @@ def ancestors(
         seen |= new
         pending.extend(new)
     return seen
+
+
+def modules(run: Run, targets: Value) -> Value:
+    """The modules whose results a backward from ``targets`` starts from, as far as is known, but for frozen ones."""
+    reached = ancestors(run, targets)
+    return frozenset(
+        atom
+        for forward in run.recorder.all(Forward)
+        if not forward.marks & FROZEN and not forward.result.cut and reached & forward.result.atoms
+        for atom in forward.module.atoms
+    )
 
 
 def only_source(run: Run, targets: frozenset[Atom]) -> Sym | None:

@@ -104,8 +104,9 @@ class Trainer:
 That a forward is evaluation is concluded from the module's mode, the function's role, the loader and what becomes of
 the output, so a finding is likely, not certain. Callers that turn gradients off, frozen models, methods such as
 `generate()` that guard themselves, frameworks that run a method with gradients off, and code that differentiates in
-evaluation are silent. So are the methods of a module that return a graph, unless they put the module in eval mode to
-predict, or are called `inference` or the like and neither `forward` nor a loss calls them:
+evaluation are silent. Of what the `forward` of a module computes only what is detached right there is reported. Silent
+are also the methods of a module that return a graph, unless they put the module in eval mode to predict, or are called
+`inference` or the like and neither `forward` nor a loss calls them:
 
 ```python
 import torch

@@ -40,6 +40,9 @@ _WORDS = [
     # A function that makes a loss, which something detached enters.
     re.compile(r"def[ \t]+(?:training_step|_*(?:compute|calc(?:ulate)?|get)_(?:\w+_)?loss\w*)[ \t]*\("),
     re.compile(r"target\w*\([^\n]*\)\.detach\(\)"),
+    # A module that nobody trains by backward, inside of one that is.
+    re.compile(r"self\.\w+\([^\n()]*\)\.detach\(\)"),
+    re.compile(r"self\.\w*(?:teacher|target|momentum|ema)_?(?:model|net|network|encoder|backbone|head|module)?\("),
     # An iterator over parameters, and references to them, under a name.
     re.compile(r"=\s*[\w.]+\.(?:(?:named_)?parameters|state_dict)\(\)[ \t]*(?=[#\n])"),
     re.compile(r"\.grad(?:\.\w|\s*=\s*[0-9]|[ \t]*[-+*/]=)"),

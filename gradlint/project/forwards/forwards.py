@@ -79,19 +79,24 @@ class Forwards:
         run = self.program.run(body, self.entries[body])
         if run is None or not run.complete or body.kind in ("class", "genexp"):
             return
-        # Of the methods of modules only those are judged that evaluate, by what they do or by name, and that train.
-        tells = any(run.recorder.all(kind) for kind in (ModuleMode, Step)) or purpose.is_telling(body)
-        tells = tells or contracts.is_walked(self.program, body) or purpose.returns_loss(body)
-        if not tells and purpose.is_method_of_module(self.program, body):
-            return
-        if self._is_silent(body, run):
+        within = self.is_within_module(body)
+        if self._is_silent(body, run) or (within and body.name != "forward"):
             return
         yield from self.direct(run)
+        if within:
+            return
         yield from self._through(run, 1)
         for method, call in SiblingMethods(self.program, self.tracer, run).found():
             trace = self.tracer.trace(("ref", body, call.dst))
             name = self.tracer.label(body, call.func)
             yield Candidate(method, body, call, name, method.marks, tuple(trace.uses), trace.nodes)
+
+    def is_within_module(self, body: Body) -> bool:
+        """Whether a body is a method of a module that neither evaluates nor trains, by what it does or by name."""
+        run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
+        tells = run is not None and any(run.recorder.all(kind) for kind in (ModuleMode, Step))
+        tells = tells or purpose.is_telling(body) or contracts.is_walked(self.program, body)
+        return not tells and not purpose.returns_loss(body) and purpose.is_method_of_module(self.program, body)
 
     def recorded(self, run: Run) -> Iterator[Candidate]:
         """The forwards that record when ``run.body`` is called, for whoever calls it."""

@@ -66,6 +66,8 @@ class Judging:
         body = purpose.owner(candidate.body)
         if candidate.of(WALKED) or purpose.explains(body):
             return None
+        if self.forwards.is_within_module(body) and not outcomes.is_detached(candidate):
+            return None
         if not candidate.uses and not self._looks_elsewhere(body, candidate):
             return None
         if purpose.is_part_of_pipeline(self.program, body):

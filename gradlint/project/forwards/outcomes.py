@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gradlint.project.forwards.forwards import Candidate
     from gradlint.project.values.uses import Tracer, Use
 
+DETACHES = frozenset({"`.detach()`", "`.data`"})
+"""What takes a tensor off the graph and leaves it a tensor, as uses are labelled."""
+
 
 def taken_off(candidate: Candidate) -> str:
     """In words: what takes the result off the graph."""
@@ -36,6 +39,12 @@ def is_read_out(candidate: Candidate) -> bool:
     """Whether numbers are taken out of the result by name, rather than printed, as in a trial run."""
     labels = {use.label for use in candidate.of(OFF) if use.sure}
     return any(label.startswith("`.") for label in labels)
+
+
+def is_detached(candidate: Candidate) -> bool:
+    """Whether the result is cut off the graph on purpose wherever it is used, rather than looked at or compared."""
+    labels = {use.label for use in candidate.uses}
+    return bool(labels) and labels <= DETACHES
 
 
 def is_only_printed(candidate: Candidate) -> bool:

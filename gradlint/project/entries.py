@@ -114,10 +114,15 @@ def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, i
 
 
 def callbacks(program: Program, entries: dict[Body, int]) -> Iterator[tuple[Fn, int]]:
-    """The functions that are passed to a parameter, with the modes in which the parameter is called."""
+    """The functions that are passed to a parameter, with the modes in which the parameter is called.
+
+    A decorator that sets no mode calls what it decorates in that of the decorators above it.
+    """
     for scope, name, modes in program.callbacks:
         for fn in program.bindings.get((scope, name), ()):
-            yield fn, grad_mode.resolve(modes, entries.get(scope, grad_mode.INHERITED))
+            decorated = modes == grad_mode.INHERITED and fn.body in program.decorators
+            called = program.functions.get(fn.body, fn) if decorated else fn
+            yield called, grad_mode.resolve(modes, entries.get(scope, grad_mode.INHERITED))
 
 
 def is_known(program: Program, body: Body, called: set[Body]) -> bool:

@@ -223,6 +223,12 @@ class Program(Scopes, Kinds):
         """A decorator of torch made ``fn`` of a function: its body starts in the mode that the decorator sets."""
         self.functions[fn.body] = fn
 
+    def decorated_around(self, body: Body, context: Context) -> None:
+        """A decorator of torch stands above others of ``body``: their functions run in its mode, and call the body."""
+        fn = self.functions[body]
+        if context not in fn.wrappers:
+            self.functions[body] = self.world.fn(body, fn.receiver, (*fn.wrappers, context), fn.marks)
+
     def mark(self, fn: Fn, name: str) -> Fn:
         """The function with another decorator, by its canonical name."""
         marked = self.world.fn(fn.body, fn.receiver, fn.wrappers, (*fn.marks, name))

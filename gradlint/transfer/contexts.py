@@ -91,7 +91,19 @@ def decorate(ip: Interpreter, event: ir.Call, context: Context, function: Value)
             found |= wrap(ip, event, context, frozenset((atom,)))
         if isinstance(atom, (Fn, Cls)) and is_decorator(event, atom.body):
             ip.recorder.note(Wrapping(event.span, *ip.where(), context, atom))
+    inner = decorated_before(ip, event)
+    if inner is not None and all(not isinstance(atom, Fn) or atom.body is not inner for atom in function):
+        ip.program.decorated_around(inner, context)
     return frozenset(found)
+
+
+def decorated_before(ip: Interpreter, event: ir.Call) -> Body | None:
+    """The function that is made right here and handed to other decorators first, what ever these return."""
+    makers = {one.dst: one for one in ip.block.events if isinstance(one, (ir.Call, ir.MakeFunction))}
+    maker = makers.get(event.args[0]) if event.args else None
+    while isinstance(maker, ir.Call) and maker.args:
+        maker = makers.get(maker.args[0])
+    return maker.body if isinstance(maker, ir.MakeFunction) else None
 
 
 def is_decorator(event: ir.Call, body: Body) -> bool:

@@ -38,7 +38,7 @@ class Method:
         parameters = fn.body.parameters[1:] if "builtins.classmethod" in fn.marks else list(fn.body.parameters)
         self.ctx = parameters[0].name if takes_context and parameters else ""
         self.inputs: list[Parameter] = parameters[1:] if takes_context else parameters
-        self.defaults = set(program.defaults.get(fn.body, {}))
+        self.defaults = program.defaults.get(fn.body, {})
 
     # -- values --------------------------------------------------------------------------------------------
 
@@ -55,8 +55,15 @@ class Method:
         return self.definitions.makers.get(ref)
 
     def parts(self, ref: ir.Ref) -> list[ir.Ref]:
-        """The items of a tuple, list or dict that is written out, and of those inside; else the temporary itself."""
+        """The items of a tuple, list or dict that is written out, and of those inside; else the temporary itself.
+
+        Of ``ctx.x, ctx.y = x, y`` each part is the item in its place.
+        """
         event = self.maker(ref)
+        if isinstance(event, ir.Unpack) and event.index is not None:
+            whole = self.maker(event.src)
+            if isinstance(whole, ir.Build) and not whole.starred and len(whole.items) == event.count:
+                return self.parts(whole.items[event.index])
         if isinstance(event, ir.Build) and event.kind in ("tuple", "list", "dict", "set"):
             return [part for item in event.items for part in self.parts(item)]
         return [ref]

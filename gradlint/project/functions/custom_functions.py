@@ -122,7 +122,7 @@ def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:
     atoms = frozenset(atom for atom in plain_atoms(writer.value(ref)) if is_one(writer, atom))
     parameter = writer.parameter_of(ref)
     backward = known.backward
-    if parameter is not None and (writer.used_as_tensor(parameter)):
+    if parameter is not None and (writer.used_as_tensor(parameter) or is_differentiable(known, writer, parameter)):
         return "input", False
     if atoms and atoms & writer.outputs() and not is_marked(writer, atoms):
         return "output", False
@@ -133,6 +133,17 @@ def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:
     if any(plain_atoms(writer.value(one)) & writer.outputs() for one in lending.exported(known, writer, ref)):
         return "output", True
     return "", False
+
+
+def is_differentiable(known: Class, forward: Method, name: str) -> bool:
+    """Whether ``backward`` gives an input a gradient: it is a tensor then (facts: CF04)."""
+    backward, names = known.backward, [one.name for one in forward.inputs]
+    if backward is None or any(one.kind != "positional" for one in forward.inputs):
+        return False
+    if len(names) == 1:
+        returns = backward.returned()
+        return bool(returns) and not any(event.src is None or is_none(backward.value(event.src)) for event in returns)
+    return function_tensors.gets_gradient(backward, names.index(name))
 
 
 def is_one(writer: Method, atom: Atom) -> bool:

@@ -10,6 +10,7 @@ from gradlint.domains.values import TENSOR, Literal, Obj
 from gradlint.facts.functions import WrongGradients
 from gradlint.ir import events as ir
 from gradlint.project.functions.context_methods import Method, is_none, static
+from gradlint.project.modes.decorations import known_run
 
 if TYPE_CHECKING:
     from gradlint.project.functions.custom_functions import Class
@@ -27,10 +28,9 @@ def wrong(known: Class) -> Iterator[WrongGradients]:
     yield from misplaced
     if misplaced or backward is None or any(parameter.kind != "positional" for parameter in forward.inputs):
         return
-    required = len([parameter for parameter in forward.inputs if parameter.name not in forward.defaults])
     if not known_context(known, forward):
         return
-    yield from counts(forward, backward, required)
+    yield from counts(forward, backward, required(known, forward))
     yield from indices(forward, backward)
     known_shifts = list(shifted(backward))
     yield from known_shifts or unpaired(backward)
@@ -39,6 +39,27 @@ def wrong(known: Class) -> Iterator[WrongGradients]:
 def known_context(known: Class, forward: Method) -> bool:
     """Whether it is clear which parameters of ``forward`` are inputs."""
     return known.setup is not None or CONTEXT.search(forward.ctx) is not None
+
+
+def required(known: Class, forward: Method) -> int:
+    """How many inputs ``forward`` surely has: those without a default, and what some ``apply`` of the file gives."""
+    least = len([parameter for parameter in forward.inputs if parameter.name not in forward.defaults])
+    if least == len(forward.inputs):
+        return least
+    given = [len(call.args) for call in applications(known) if not call.starred]
+    return min(max([least, *given]), len(forward.inputs))
+
+
+def applications(known: Class) -> Iterator[ir.Call]:
+    """The calls of ``apply`` of a custom function in its file."""
+    for body in list({body for body, _ in known.program.runs}):
+        run, definitions = known_run(known.program, body), known.definitions_of(body)
+        if run is None:
+            continue
+        for event in definitions.events(ir.Call):
+            maker = definitions.makers.get(event.func)
+            if isinstance(maker, ir.Attr) and maker.name == "apply" and run.temps[maker.obj] == {known.cls}:
+                yield event
 
 
 def contexts(known: Class, forward: Method) -> Iterator[WrongGradients]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from gradlint.project.functions.custom_functions import Class
 
 
+PLAIN_TYPES = frozenset("bool float int str".split())
+"""Annotations of what is no tensor."""
+
+
 def spoilt(known: Class) -> Iterator[SpoiltTensor]:
     """Edits in place of inputs, of incoming gradients and of saved tensors."""
     forward, backward = known.forward, known.backward
@@ -94,8 +98,20 @@ def plain(method: Method, call: ir.Call) -> Iterator[WrongSave]:
         value = method.value(ref)
         if position in call.starred or not value:
             continue
-        if all(is_plain(method, atom) for atom in value):
+        if all(is_plain(method, atom) for atom in value) or is_number(method, ref):
             yield WrongSave(call.span, "plain", method.label(ref) or "a constant", call.span)
+
+
+def is_number(method: Method, ref: ir.Ref) -> bool:
+    """Whether a temporary is an input that is a number or a word by its annotation, or by default."""
+    name = method.parameter_of(ref)
+    parameter = next((one for one in method.inputs if one.name == name), None)
+    if parameter is None or parameter.kind != "positional":
+        return False
+    if parameter.annotation:
+        return parameter.annotation.strip() in PLAIN_TYPES
+    default = method.defaults.get(parameter.name, frozenset())
+    return bool(default) and all(isinstance(atom, Literal) and atom.value is not None for atom in default)
 
 
 def is_plain(method: Method, atom: object) -> bool:

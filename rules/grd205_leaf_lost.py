@@ -32,6 +32,15 @@ def sensitivity(x, device):
     return scale.grad.abs()  # error
 ```
 
+```python
+import torch
+
+
+def corners(size, requires_grad=False):
+    both = torch.zeros(2, size, requires_grad=requires_grad)
+    return both[0], both[1]  # error
+```
+
 ## Use instead
 
 Ask for gradients last, or make the leaf where it should be:
@@ -51,6 +60,11 @@ def sensitivity(x, device):
     scale = torch.ones(4, device=device, requires_grad=True)
     (x.to(device) * scale).sum().backward()
     return scale.grad.abs()
+
+
+def corners(size, requires_grad=False):
+    both = torch.zeros(2, size)
+    return both[0].requires_grad_(requires_grad), both[1].requires_grad_(requires_grad)
 ```
 
 ## Known limits
@@ -88,6 +102,7 @@ from gradlint.rule import Draft, Rule
 if TYPE_CHECKING:
     from gradlint.facts import Facts
 
+PROMISED = "`{name}` returns what it computes from the leaf that `requires_grad` asks for: its `.grad` stays None"
 OPTIMIZED = "an optimizer is given `{name}`, which is no leaf: it is computed from one that nothing holds"
 
 
@@ -106,5 +121,5 @@ class LeafLost(Rule):
         """Report tensors that are used as the leaf they were computed from."""
         for lost in facts.lost_leaves:
             if lost.leaf is not None:
-                message = OPTIMIZED if lost.optimized else None
+                message = PROMISED if lost.promised else OPTIMIZED if lost.optimized else None
                 yield self.finding(lost.span, lost.because, message=message, name=lost.name or "the tensor")

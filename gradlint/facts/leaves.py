@@ -230,7 +230,8 @@ class GradRead(Happening, frozen=True):
 class NoLeaf(Struct, frozen=True):
     """``name`` is used as a leaf and computed from one: its ``.grad`` is read, or an optimizer is given it.
 
-    ``leaf`` is where the leaf was made which nothing else holds, ``how`` what is done to it there.
+    ``leaf`` is where the leaf was made which nothing else holds, ``how`` what is done to it there. ``promised``: the
+    function ``name`` is asked for a leaf by an argument, and returns what is computed from it.
     """
 
     span: Span
@@ -240,6 +241,7 @@ class NoLeaf(Struct, frozen=True):
     leaf: Span | None = None
     made: Span | None = None
     how: str = ""
+    promised: bool = False
 
 
 class LostParameter(Struct, frozen=True):

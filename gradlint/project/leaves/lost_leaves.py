@@ -11,6 +11,7 @@ from gradlint.facts import Backward, GradFlag
 from gradlint.facts.leaves import GradRead, NoLeaf
 from gradlint.ir import events as ir
 from gradlint.project.leaves import moved_leaves
+from gradlint.project.leaves.promised_leaves import promised_leaves
 
 if TYPE_CHECKING:
     from gradlint.facts import Operand
@@ -28,7 +29,8 @@ def lost_leaves(tracer: Tracer, run: Run) -> Iterator[NoLeaf]:
     known = tracer.definitions(run.body)
     if any(tracer.label(run.body, call.func).endswith("retain_grad") for call in known.calls.values()):
         return
-    found = {lost.span: lost for lost in (*moved_leaves.handed_out(tracer, run), *_computed(known, run))}
+    handed_on = (*moved_leaves.handed_out(tracer, run), *promised_leaves(tracer, run))
+    found = {lost.span: lost for lost in (*handed_on, *_computed(known, run))}
     yield from sorted(found.values(), key=lambda lost: lost.span)
 
 

@@ -56,6 +56,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD606/silent", "OffAltogether"): "which functions another file differentiates twice is not told",
     ("GRD606/silent", "MarkedOnce"): "which functions another file differentiates twice is not told",
     ("GRD606/silent", "with_penalty"): "which functions another file differentiates twice is not told",
+    ("GRD604/defaults", "Picked"): "what `apply` of a custom function is given in another file is not told",
     ("GRD221/handed_out", "marked_then_moved"): "where a leaf that is handed out was moved is not told",
     ("GRD301/handed_over", "rescale"): "who edits what a caller in another file hands over is reported at the call",
     ("GRD102/eval_mode_for_good", "SCORER"): "whether anybody trains a variable is asked of its file",

@@ -28,9 +28,11 @@ from gradlint.torch_model import (
     module_methods,
     modules,
     moves,
+    names_parameter,
     optimizers,
     parameter_free_modules,
     parameter_methods,
+    parameter_names,
     recurrent_modules,
     schedulers,
     submodule_methods,
@@ -157,6 +159,14 @@ def test_recurrent_modules_return_a_pair() -> None:
     for name in recurrent_modules():
         result = CLASSES[name](4, 4)(torch.randn(2, 3, 4))
         assert isinstance(result, tuple) and len(result) == 2
+
+
+@pytest.mark.parametrize("name", sorted(parameter_names()))
+def test_parameters_by_name(name: str) -> None:
+    names = [parameter for parameter, _ in CLASSES[name](4, 2).named_parameters(recurse=False)]
+    assert names
+    assert all(names_parameter(f"torch.nn.{name}", one) for one in names)
+    assert not names_parameter(f"torch.nn.{name}", "weight")
 
 
 def test_losses_are_complete() -> None:

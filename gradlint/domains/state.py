@@ -14,6 +14,9 @@ K = TypeVar("K")
 EVAL, TRAIN, FROZEN, THAWED = 1, 2, 4, 8
 """Marks of a module: the mode it was put in, and whether its parameters were frozen."""
 
+LAYER = 64
+"""Mark of something unknown: the program has asked whether it is a layer with a weight, and it is."""
+
 UNTOUCHED = 32
 """Mark of a module: on some path its mode was never set here, so that it has whatever mode it had before."""
 

@@ -108,6 +108,8 @@ class Program(Scopes, Kinds):
         self.callbacks: list[tuple[Body, str, int]] = []
         self.escapes: set[Body] = set()
         self.asked: dict[Atom, int] = {}
+        self.layers_asked: dict[Atom, Sym] = {}
+        """What unknown thing an answer of `isinstance` says to be a layer with a weight."""
         self.remembered: dict[Context, int] = {}
         self.wrapping: dict[Atom, Context] = {}
         self.restores: dict[Context, int] = {}

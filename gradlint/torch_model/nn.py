@@ -5,6 +5,7 @@ Classes go by their name in ``torch.nn`` (``Linear``), methods by bare name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
@@ -39,6 +40,7 @@ class _Methods(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _Modules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     modules: _Classes
     inplace: dict[str, int]
+    parameters: dict[str, str]
     methods: _Methods
 
 
@@ -63,6 +65,18 @@ def trainable_modules() -> frozenset[str]:
 def container_modules() -> frozenset[str]:
     """Return the modules that have the parameters of what they are given (``Sequential``), and ``Module``."""
     return words(_modules().modules.containers)
+
+
+@cache
+def parameter_names() -> Mapping[str, str]:
+    """Return the classes that call their parameters other than ``weight`` and ``bias``, with a pattern of the names."""
+    return MappingProxyType(_modules().parameters)
+
+
+def names_parameter(name: str, attribute: str) -> bool:
+    """Return whether a class of ``torch.nn``, by its name in full, calls one of its parameters ``attribute``."""
+    pattern = parameter_names().get(name.rpartition(".")[2])
+    return attribute in ("weight", "bias") if pattern is None else re.fullmatch(pattern, attribute) is not None
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.state import FROZEN, THAWED
+from gradlint.domains.state import FROZEN, LAYER, THAWED
 from gradlint.domains.tensor import Place, join_places
 from gradlint.domains.values import (
     CONTAINER,
@@ -36,7 +36,7 @@ from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
 from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
 from gradlint.project import members
-from gradlint.torch_model import grad_contexts, mode_queries, roles
+from gradlint.torch_model import grad_contexts, mode_queries, names_parameter, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
 from gradlint.transfer import calls, contracted, gradients, inference, integers, parts, questions, unseen
@@ -90,7 +90,7 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
         return members.attribute(ip.program, atom, atom, name)
     if isinstance(atom, (Obj, Sym)) and ip.program.is_tensor(ip, atom):
         return tensor_attribute(ip, event, atom, name)
-    if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and name in ("weight", "bias"):
+    if isinstance(atom, Obj) and atom.type.startswith("torch.nn.") and names_parameter(atom.type, name):
         if atom in ip.program.made_outside:
             return ip.part(event, frozenset((atom,)), RESULT)
         return frozenset((world.obj(atom.event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
@@ -104,7 +104,7 @@ def read_one(ip: Interpreter, event: Any, atom: Atom, name: str) -> Value:
         if name in ("weight", "bias") and atom.path.endswith("]") and atom.parent is not None:
             # What is made of layers is a module.
             ip.program.seen_as_module.add(atom.parent)
-        if name in ("weight", "bias") and ip.program.is_module(atom):
+        if name in ("weight", "bias") and (ip.program.is_module(atom) or ip.state.marks.get(atom, 0) & LAYER):
             return frozenset((world.obj(event, PARAMETER, owner=atom, name=f"{atom.label}.{name}"),))
         if name in ("data", "grad"):
             return tensor_attribute(ip, event, atom, name)

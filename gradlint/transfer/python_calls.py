@@ -6,7 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import CONTAINER, ITERATOR, SCALAR, TOP, Literal, Value, union
+from gradlint.domains.values import (
+    CONTAINER,
+    ITERATOR,
+    SCALAR,
+    TOP,
+    Api,
+    Atom,
+    Literal,
+    Sym,
+    Tuple,
+    Value,
+    union,
+)
+from gradlint.torch_model import names_module, names_parameter, trainable_modules
 from gradlint.transfer import attributes, calls, operators, questions
 
 if TYPE_CHECKING:
@@ -111,6 +124,24 @@ def set_attribute(ip: Interpreter, site: Site, name: str) -> Value:
     return ip.world.none
 
 
+def is_instance(ip: Interpreter, site: Site, name: str) -> Value:
+    """``isinstance(thing, nn.Linear)``: an answer that remembers which unknown thing was asked about."""
+    answer = builtin(ip, site, name)
+    thing, kind = site.args if len(site.args) == 2 else (TOP, TOP)
+    (asked,) = thing if len(thing) == 1 else (None,)
+    if isinstance(asked, Sym) and all(is_layer_class(atom) for atom in kind):
+        ip.program.layers_asked[next(iter(answer))] = asked
+    return answer
+
+
+def is_layer_class(atom: Atom) -> bool:
+    """Whether an atom is a class of torch whose instances have a ``weight``, or a tuple of such classes."""
+    if isinstance(atom, Tuple):
+        return bool(atom.items) and all(is_layer_class(one) for item in atom.items for one in item)
+    last = atom.name.rpartition(".")[2] if isinstance(atom, Api) else ""
+    return last in trainable_modules() and names_module(atom.label) and names_parameter(last, "weight")
+
+
 def super_(ip: Interpreter, site: Site, name: str) -> Value:
     """``super()``: the same object, seen as an instance of its base."""
     return ip.program.super_of(ip)
@@ -139,6 +170,7 @@ HANDLERS: dict[str, Callable[[Interpreter, Site, str], Value]] = {
     "builtins.sum": summed,
     "builtins.map": mapped,
     "builtins.next": next_item,
+    "builtins.isinstance": is_instance,
     "builtins.getattr": get_attribute,
     "builtins.setattr": set_attribute,
     "builtins.super": super_,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains import grad_mode, tensor
+from gradlint.domains.state import LAYER, UNTOUCHED
 from gradlint.domains.values import GRAD, PARAMETER, RESULT, SCALAR, TENSOR, Context, Literal, Obj, Sym, Value
 from gradlint.transfer import misuse
 
@@ -58,7 +59,10 @@ def assume(ip: Interpreter, e: ir.Assume) -> bool:
     elif known is None and value and all(isinstance(atom, Context) for atom in value):
         known = True
         misuse.passed_over(ip, e)
-    if not e.truth:
+    elif e.truth:
+        for layer in {ip.program.layers_asked[atom] for atom in value if atom in ip.program.layers_asked}:
+            ip.state.marks[layer] = ip.state.marks.get(layer, UNTOUCHED) | LAYER
+    else:
         off_the_graph(ip, e.cond)
     return known is None or known == e.truth
 

@@ -288,8 +288,11 @@ class Program(Scopes, Kinds):
 
     def returned(self, ip: Interpreter, event: ir.Return, value: Value) -> None:
         """A return statement: the value, with what its objects are now."""
-        places = {atom: place for atom in reach(ip, value) if (place := ip.state.places.get(atom)) is not None}
-        contents = {atom: held for atom in reach(ip, value) if (held := ip.state.contents.get(atom)) is not None}
+        reached = reach(ip, value)
+        for module in [atom for atom in reached if atom in self.made_from]:
+            reached |= reach(ip, ip.state.contents.get(module, frozenset()))
+        places = {atom: place for atom in reached if (place := ip.state.places.get(atom)) is not None}
+        contents = {atom: held for atom in reached if (held := ip.state.contents.get(atom)) is not None}
         inference.leaves(ip, value)
         ip.run.returned[id(event)] = [Returned(value, places, contents)]
         for atom in value:

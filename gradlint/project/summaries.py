@@ -426,6 +426,8 @@ def imported(
                 held = imported(ip, program, site, run, one, one.contents[atom], arguments, fresh, depth + 1)
                 known = ip.state.contents.get(made) if made in fresh else None
                 ip.state.contents[made] = union([known, held]) if known is not None else held
+                if atom in program.made_from:
+                    program.made_from[made] = frozenset(program.reach(ip, ip.state.contents[made]))
             if atom in program.computed_in:
                 inference.handed_back(program, made, atom, ip.state.modes)
             found.add(made)

@@ -55,6 +55,10 @@ _WORDS = [
     re.compile(
         r"self\.\w+(?:\.append\(\s*|\[[^\]\n]+\]\s*=\s*|\s*=\s*[\[({]\s*(?:[\"']\w+[\"']:\s*)?)(?:\w+\.)*[A-Z]\w*\("
     ),
+    re.compile(
+        r"self\.\w+(?:\.append\(\s*|\s*=\s*[\[({]\s*)(?:self\.)?"
+        r"(?=\w*(?:layer|conv|block|linear|network|module|encoder|decoder|head|fc|mlp|make|build))_*[a-z]\w*\("
+    ),
     re.compile(r"self\.\w+\.append\((?=\w*(?:layer|conv|block|linear|network|module|encoder|decoder|head|fc)\w*\))"),
     # What is detached may become an array.
     re.compile(

@@ -31,6 +31,10 @@ TENSOR_NAME = re.compile(
 FREEZES = re.compile(r"(?:^|_)freeze(?!.*(?:bn|norm|stat|drop))", re.IGNORECASE)
 
 
+LAYER = re.compile(r"\.(?:fc\d*|lm_head|(?:layer|conv|bn)\d+)$")
+"""What the models of torchvision and Transformers call layers of theirs, for models whose class is out of sight."""
+
+
 def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
     """Freezes without effect in one body, in source order."""
     flags = run.recorder.all(GradFlag)
@@ -62,6 +66,8 @@ def write_form(program: Program, write: AttributeWrite) -> str | None:
     known = frozenset(atom for atom in atoms if not is_open(atom)) or atoms
     if all(program.is_module(atom) and not own_attribute(program, atom, RIGHT) for atom in known):
         return None if write.target.name == "self" else "module"
+    if LAYER.search(write.target.name) and all(is_open(atom) or isinstance(atom, Sym) for atom in atoms):
+        return "module"
     if all(isinstance(atom, Obj) and atom.type == "state_value" for atom in atoms):
         return "state_dict"
     return "data" if write.target.name.endswith(".data") else None

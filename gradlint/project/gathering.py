@@ -32,6 +32,7 @@ from gradlint.project.edits import kept_items, needed
 from gradlint.project.edits.argument_edits import argument_edits
 from gradlint.project.edits.handed_edits import handed_edits
 from gradlint.project.edits.late_backwards import late_backwards
+from gradlint.project.edits.loss_inputs import saved_by_loss
 from gradlint.project.edits.mixed_modes import mixed_modes
 from gradlint.project.edits.recurrences import recurrences
 from gradlint.project.edits.refused_edits import refused_detaches, refused_edits
@@ -284,6 +285,7 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
     """
     passes = run.recorder.all(Backward)
     leaves: set[tuple[int, int]] = set()
+    supposed = saved_by_loss(program, evaluation.tracer, run)
     for edit in run.recorder.all(Edit):
         start = edit.span[:2]
         if start in leaves:
@@ -293,6 +295,7 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
             leaves.add(start)
         kept = kept_items.saved(evaluation.tracer.definitions(run.body), run, edit)
         saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, kept)
+        saved = saved or supposed.get(edit.span, ())
         yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf)
 
 

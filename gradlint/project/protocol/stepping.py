@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Atom, Cls, Fn, Literal, Obj
+from gradlint.domains.values import Atom, Cls, Fn, Literal, Obj, Value
 from gradlint.facts import Backward, Clear, Step, Touch
 from gradlint.facts.protocol import ClosureMisuse, EarlyStep, KeptTensors, ShortLived
 from gradlint.ir import events as ir
-from gradlint.project import classes
+from gradlint.project import classes, summaries
 from gradlint.project.protocol.protocol import Op, Protocol, is_plain, optimizers
 from gradlint.torch_model import closure_optimizers, roles
+from gradlint.transfer.switching import effect
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span
@@ -114,8 +115,20 @@ def called_off(program: Program, run: Run) -> Iterator[ClosureMisuse]:
         for position, event in enumerate(block.events):
             if isinstance(event, ir.Call) and event.func >= 0 and run.labels[event.func] == "closure":
                 known = [modes for start, modes in changes if start <= position]
-                if known and grad_mode.never_records(known[-1]):
+                if known and grad_mode.never_records(modes_inside(program, run.temps[event.func], known[-1])):
                     yield ClosureMisuse(event.span, "off", "closure()", ())
+
+
+def modes_inside(program: Program, function: Value, modes: int) -> int:
+    """The modes in which a function runs that is called in ``modes``: ``torch.enable_grad()(closure)`` sets its own."""
+    found = 0
+    for atom in function:
+        wrapper = program.wrapping.get(atom)
+        if isinstance(atom, Fn):
+            found |= summaries.inside(atom, modes)
+        else:
+            found |= effect(wrapper.type, wrapper.flag, modes) if wrapper is not None else modes
+    return found or modes
 
 
 # -- optimizers that forget --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ What a value is stored in must not be walked itself: summing up first and going 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -19,6 +20,8 @@ from gradlint.project.lifetime.growing import adds_to, overwrites
 from gradlint.project.lifetime.received import ADDS, CHECKS
 from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.call_uses import run_by_calling
+from gradlint.project.values.definitions import INPUTS
+from gradlint.project.values.order import Order
 from gradlint.project.values.uses import KEPT, WALKED, definer
 from gradlint.torch_model import roles
 from gradlint.torch_model.attributes import tensor_methods
@@ -43,6 +46,7 @@ class Piling:
     def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
         self.tracer, self.evaluation = evaluation.tracer, evaluation
         self.walked = Walked(program, path, evaluation)
+        self.order = cache(lambda body: Order(self.tracer.definitions(body)))
 
     def graphs(self, run: Run) -> Iterator[PiledGraph]:
         """Yield the stores of a body, in source order, each once."""
@@ -54,7 +58,12 @@ class Piling:
                 span = use.event.span
                 if start.only not in (None, use.event):
                     continue
-                if use.body is run.body and span not in found and self.piles_up(run.body, start, use):
+                if (
+                    use.body is run.body
+                    and span not in found
+                    and self.piles_up(run.body, start, use)
+                    and not self._is_rebound(run.body, start, use, backward[0])
+                ):
                     reasons: Reasons = (backward, (span, "what it leaves of the graph is kept here"))
                     through = use.holder is not None and bool(self.tracer.trace(use.holder).of(WALKED))
                     found[span] = PiledGraph(span, use.label or "it", start.name, reasons, through)
@@ -107,6 +116,25 @@ class Piling:
         elif not outcomes.grows_across(self.tracer, body, start.event, use.loops & start.loops):
             return False
         return not self._is_looked_into(body, use) and not self._is_walked(use)
+
+    def _is_rebound(self, body: Body, start: Start, use: Use, backward: ir.Span | Elsewhere) -> bool:
+        """Whether what is kept has gone through a variable that gets another value wherever the pass is made.
+
+        ``if train: loss.backward(); loss = loss.detach()`` in front of ``losses.append(loss)``.
+        """
+        known = self.tracer.definitions(body)
+        call = known.calls.get(backward) if not isinstance(backward, Elsewhere) else None
+        makers = [known.makers.get(ref) for ref in INPUTS[type(use.event)](use.event) if ref is not None]
+        loads = [maker for maker in makers if isinstance(maker, ir.Load)]
+        nodes = self.tracer.trace(start.node).nodes
+        tracked = [load for load in loads if nodes.get(("ref", body, load.dst))]
+        if call is None or len(tracked) != 1 or start.event not in known.blocks:
+            return False
+        read, order = tracked[0], self.order(body)
+        stores = known.stores.get(read.name, [])
+        if all(nodes.get(("def", body, store)) for store in known.assigning(read)):
+            return False
+        return not order.leads(call, read, avoiding=stores) and not order.leads(read, call, avoiding=(start.event,))
 
     def _is_called_often(self, body: Body) -> bool:
         """Whether a method is run again and again: it goes backward once per call."""

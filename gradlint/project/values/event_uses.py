@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gradlint.domains.values import Api
+from gradlint.domains import grad_mode
+from gradlint.domains.values import TENSOR, Api, Obj
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import adds_to, begins
 from gradlint.project.values import call_uses, uses
@@ -156,8 +157,14 @@ def set_attribute(walk: Walk, body: Body, event: ir.SetAttr, ref: ir.Ref) -> Non
 
 
 def set_item(walk: Walk, body: Body, event: ir.SetItem, ref: ir.Ref) -> None:
-    """The value is stored in a container, or written into a tensor."""
-    if event.src == ref and not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
+    """The value is stored in a container, or written into a tensor; with gradients off, that takes no graph along."""
+    if event.src != ref or isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Augment):
+        return
+    target = walk.tracer.value(body, event.obj)
+    is_tensor = bool(target) and all(isinstance(atom, Obj) and atom.type == TENSOR for atom in target)
+    if is_tensor and grad_mode.never_records(walk.tracer.modes(body, event)):
+        walk.use(uses.OFF, body, event, uses.GUARDED)
+    else:
         walk.hold(body, event.obj, event, f"{walk.tracer.label(body, event.obj)}[...]")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Literal
 from gradlint.facts.functions import CheckpointCall
 from gradlint.ir import events as ir
+from gradlint.project.values.guards import Guards
 
 if TYPE_CHECKING:
     from gradlint.project.summaries import Run
@@ -47,15 +48,18 @@ def frozen_checkpoints(run: Run, definitions: Definitions) -> Iterator[Checkpoin
 class Model:
     """What one body does to the model that it calls ``name``: where it freezes it and puts adapters into it.
 
-    ``cared_for``: something in the body may make the input of its checkpoints require grad.
+    What no run does that turns checkpointing on does not count. ``cared_for``: something in the body may make the input
+    of its checkpoints require grad.
     """
 
     def __init__(self, run: Run, definitions: Definitions, name: str, enabled: ir.Call) -> None:
         self.run, self.name, self.enabled = run, name, enabled
         self.frozen: list[ir.Span] = []
         self.adapted = self.cared_for = False
+        guards = Guards(definitions)
         for call in definitions.events(ir.Call):
-            self._note(definitions, call)
+            if not guards.exclude(call, enabled):
+                self._note(definitions, call)
         for write in definitions.events(ir.SetAttr):
             self.cared_for |= write.name == "requires_grad" and self._is_true(write.src)
 

@@ -14,6 +14,8 @@ from gradlint.flow.solver import solve
 from gradlint.ir import events as ir
 from gradlint.project import solving
 from gradlint.project.summaries import Run
+from gradlint.project.values.definitions import Definitions
+from gradlint.project.values.guards import Guards
 from gradlint.transfer.interpreter import Interpreter
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class Way(NamedTuple):
     modes: int
     since: dict[int, ir.Span]
     left: ir.Span
+    raised: bool = False
 
 
 def leaks(program: Program, run: Run, entry: int) -> Iterator[Leak]:
@@ -59,7 +62,9 @@ def leaks(program: Program, run: Run, entry: int) -> Iterator[Leak]:
             for left in grad_mode.each(way.modes & leaking(body, mode)):
                 span = way.since.get(left)
                 setter = run.setters.get(span) if span is not None and span not in found else None
-                if span is not None and setter is not None and (left == grad_mode.ON or not setter.outside):
+                if span is None or setter is None or (left != grad_mode.ON and is_set_back(run, span, way)):
+                    continue
+                if left == grad_mode.ON or not setter.outside:
                     found.add(span)
                     yield leak(run, span, left, way)
 
@@ -85,6 +90,17 @@ def is_called_without_gradients(program: Program, body: Body) -> bool:
     return any(call.fn.body is body and call.inside and grad_mode.never_records(call.modes) for call in calls)
 
 
+def is_set_back(run: Run, span: ir.Span, way: Way) -> bool:
+    """Whether gradients that a call has turned off are on again at the end, under the conditions of that call."""
+    if way.raised:
+        return False
+    known = Definitions(run.body)
+    back = [
+        known.calls[at] for at, setter in run.setters.items() if setter.call.endswith("(True)") and at in known.calls
+    ]
+    return bool(back) and span in known.calls and not Guards(known).ends(known.calls[span], avoiding=back)
+
+
 def leak(run: Run, span: ir.Span, mode: int, way: Way) -> Leak:
     """The finding's facts."""
     name, call, _ = run.setters[span]
@@ -108,7 +124,7 @@ def ways_out(program: Program, run: Run) -> Iterator[Way]:
     raised = explicitly_raised(program, run)
     if raised is not None:
         spans = [event.span for block in body.graph.blocks for event in block.events if isinstance(event, ir.Raise)]
-        yield Way(f"when `{body.name or 'the module'}` raises", raised.modes, raised.since, max(spans))
+        yield Way(f"when `{body.name or 'the module'}` raises", raised.modes, raised.since, max(spans), raised=True)
 
 
 def last_span(run: Run, block: int) -> ir.Span:

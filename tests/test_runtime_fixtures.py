@@ -187,6 +187,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
 """Findings that a run of their function does not confirm, by file, function and source, and why not."""
 
 SHOWN: dict[str, str] = {
+    "GRD105/restored:set_at_every_entry_ok": "gradients stay off until training, which turns them on",
     "GRD302/expected_failures:edited_before_the_block_ok": "torch refuses the backward, as the test expects",
     "GRD302/expected_failures:edited_in_the_block_ok": "torch refuses the backward, as the test expects",
 }

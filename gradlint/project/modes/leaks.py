@@ -165,7 +165,25 @@ def is_half(program: Program, run: Run) -> bool:
     """Whether others restore what the body sets: it is half of a protocol, or its callers use it as a statement."""
     if run.body.kind == "module":
         return False
-    return HALF.match(run.body.name) is not None or (only_sets(program, run) and not sets_back(run))
+    if HALF.match(run.body.name) is not None or (only_sets(program, run) and not sets_back(run)):
+        return True
+    return any(begins_on(program, method) for method in siblings(run.body))
+
+
+def siblings(body: Body) -> Iterator[Body]:
+    """The other methods of the class that a method belongs to."""
+    if body.parent is not None and body.parent.kind == "class":
+        yield from (other for other in body.parent.children if other is not body and other.kind == "function")
+
+
+def begins_on(program: Program, method: Body) -> bool:
+    """Whether a method turns gradients on before anything else: then each entry of the class sets the mode it needs."""
+    if not method.relevant or method.name.startswith("__"):
+        return False
+    run = program.run(method, grad_mode.INHERITED)
+    calls = [event for event in method.graph.blocks[0].events if isinstance(event, ir.Call)]
+    setter = run.setters.get(calls[0].span) if run is not None and calls else None
+    return setter is not None and setter.call.endswith("(True)")
 
 
 def sets_back(run: Run) -> bool:

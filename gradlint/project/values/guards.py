@@ -46,20 +46,25 @@ class Guards:
     def ends(self, one: ir.Event, avoiding: Collection[ir.Event]) -> bool:
         """Whether the body may return after ``one``, under its conditions, without having run one of ``avoiding``."""
         holding = self.of(one)
-        stops = {self.known.blocks[event].index for event in avoiding}
         start = self.known.blocks[one]
-        if any(self.known.blocks[event] is start and event.span > one.span for event in avoiding):
-            return False
-        pending, seen = list(start.successors), set[int]()
+        pending, seen = self._behind(start, one, avoiding), {start.index}
         while pending:
             block = self.blocks[pending.pop()]
             if block.index == self.known.body.graph.exit:
                 return True
             denied = any(holding.get(name, truth) != truth for name, truth in self._assumed(block))
-            if block.index not in seen and block.index not in stops and not denied:
+            if block.index not in seen and not denied:
                 seen.add(block.index)
-                pending.extend(block.successors)
+                pending += self._behind(block, None, avoiding)
         return False
+
+    def _behind(self, block: Block, start: ir.Event | None, avoiding: Collection[ir.Event]) -> list[int]:
+        """Where a block leads that is run from behind ``start``, or from its head: also by exceptions of its calls."""
+        events = block.events[block.events.index(start) + 1 :] if start is not None else block.events
+        stop = next((index for index, event in enumerate(events) if event in avoiding), None)
+        raises = any(isinstance(event, ir.Call) for event in events[:stop])
+        pads = [block.pad] if raises and block.pad is not None else []
+        return pads if stop is not None else [*pads, *block.successors]
 
     def _assumed(self, block: Block) -> Iterator[tuple[Condition, bool]]:
         """What is known at the head of a block."""

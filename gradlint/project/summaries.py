@@ -286,6 +286,8 @@ def replay_gradients(
         target = substitute(program, fn.body, source, arguments)
         if len(source) > 1 and ip.graph_of(target) & tensor.ATTACHED:
             target = moved.target.atoms  # which of them it goes back to is not known
+        elif target != moved.target.atoms and not demands.has_no_other_leaf(run, moved, program.is_free_of_parameters):
+            target = TOP if ip.describe(target, "", span).off_graph else target
         target = TOP if moved.how == "grad" else target
         behind = moved.trained | demands.modules(run, moved.target.atoms)
         trained = substitute(program, fn.body, behind, arguments) - TOP

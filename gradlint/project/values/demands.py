@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains import tensor
 from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Api, Atom, Method, Obj, Sym, Value
-from gradlint.facts import Backward, Forward
+from gradlint.facts import Backward, Forward, GradFlag
 from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
@@ -60,6 +60,18 @@ def captured(run: Run, targets: Value, is_free: Callable[[Atom], bool]) -> Value
         elif atom not in run.origins or (isinstance(event, ir.Call) and not is_transparent(run, event, is_free)):
             return frozenset()
     return frozenset(found)
+
+
+def has_no_other_leaf(run: Run, backward: Backward, is_free: Callable[[Atom], bool]) -> bool:
+    """Whether a pass finds a graph only if the source of its target is on it: nothing on the way brings leaves along.
+
+    A call that may have parameters does, and so does ``requires_grad_()``.
+    """
+    walked = ancestors(run, frozenset(backward.target.atoms))
+    if any(flag.value is not False and walked & flag.target.atoms for flag in run.recorder.all(GradFlag)):
+        return False
+    made = (atom.event for atom in walked if isinstance(atom, Obj) and atom in run.origins)
+    return all(is_transparent(run, event, is_free) for event in made if isinstance(event, ir.Call))
 
 
 def is_transparent(run: Run, call: ir.Call, is_free: Callable[[Atom], bool]) -> bool:

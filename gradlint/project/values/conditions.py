@@ -54,7 +54,8 @@ class Conditions:
                 first = self.protocol.graph.blocks[successor].events[:1]
                 if not first or not isinstance(first[0], ir.Assume) or not first[0].truth:
                     continue
-                if self.counts(first[0].cond, loop) and self.protocol.passes(successor, op, loop):
+                heads = (successor, *filter(self.is_either, self.protocol.graph.blocks[successor].successors))
+                if self.counts(first[0].cond, loop) and any(self.protocol.passes(head, op, loop) for head in heads):
                     return True
         return False
 
@@ -78,6 +79,13 @@ class Conditions:
         defaults = self.protocol.program.defaults.get(self.protocol.run.body, {}).get(event.name, frozenset())
         is_flag = bool(defaults) and all(isinstance(one, Literal) and one.value in (True, False) for one in defaults)
         return event.name if is_flag else ""
+
+    def is_either(self, index: int) -> bool:
+        """Whether a block begins the suite of a condition with ``or``: each way in is one of the conditions."""
+        before = [block for block in self.protocol.graph.blocks if index in block.successors]
+        asked = [event for block in before for event in block.events if isinstance(event, ir.Assume)]
+        alone = all(len(block.events) == 1 for block in before)
+        return alone and len(asked) == len(before) == len({event.cond for event in asked})
 
     def counts(self, ref: ir.Ref, loop: int | None, depth: int = 0) -> bool:
         """Whether the value of ``ref`` comes from a remainder, or compares a counter that is set back."""

@@ -32,8 +32,9 @@ def step(model, optimizer, x, y):
 
 ## Known limits
 
-A file that captures CUDA graphs needs its gradients where they are, and is left alone. A flag that is a variable is not
-reported:
+Where every parameter gets a gradient before the next step, no zero is ever applied, and mostly nothing tells: the rule
+is *possible*, and shown only where that is asked for. A file that captures CUDA graphs needs its gradients where they
+are, and is left alone. A flag that is a variable is not reported:
 
 ```python
 def clear(optimizer, drop):
@@ -80,7 +81,7 @@ class ZeroGradKeepsTensors(Rule):
     name = "zero-grad-keeps-tensors"
     since = "NEXT"
     severity = Severity.INFO
-    certainty = Certainty.CERTAIN
+    certainty = Certainty.POSSIBLE
     message = "`{call}` leaves gradients of zeros, which the optimizer applies"
     help = "write `zero_grad()`"
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api
+from gradlint.facts import Step
 from gradlint.facts.targets import UnusedGradient
 from gradlint.ir import events as ir
 from gradlint.project import purpose
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from gradlint.project.values.uses import Tracer
 
 GRAD = frozenset(("torch.autograd.grad",))
+ZEROS = frozenset(("torch.zeros", "torch.zeros_like"))
+CLOCKS = frozenset(("time.perf_counter", "time.perf_counter_ns", "time.time", "time.monotonic", "torch.cuda.Event"))
+"""What takes the time: a body that makes no step runs its passes for that."""
 VIEWS = frozenset("view reshape narrow select squeeze unsqueeze flatten transpose permute t clone contiguous".split())
 LOOKS = frozenset("shape device dtype ndim size dim".split())
 
@@ -33,7 +37,7 @@ class Unused(Reading):
                 continue
             label = f"{self.label(call.func)}(...)"
             discarded = any(isinstance(reader, ir.Discard) for reader in self.known.readers.get(call.dst, ()))
-            if discarded and "create_graph" not in dict(call.keywords):
+            if discarded and "create_graph" not in dict(call.keywords) and not self._is_for_its_own_sake(call):
                 yield UnusedGradient(call.span, "dropped", label, label)
             if self.is_true(call, "materialize_grads"):
                 continue
@@ -44,6 +48,23 @@ class Unused(Reading):
                     event = self.known.makers[ref]
                     name = self.label(ref) or "it"
                     yield UnusedGradient(event.span, form, name.removesuffix("(...)"), label)
+
+    def _is_for_its_own_sake(self, call: ir.Call) -> bool:
+        """Whether a pass is run to time it, or to warm something up: the gradients that it walks back are zeros."""
+        given = [*self.known.behind(self.given(call, 2, "grad_outputs"), self.known.sources)]
+        bodies = (event.body for event in given if isinstance(event, ir.MakeFunction))
+        apis = {*self._apis(self.body, given)}
+        apis = apis.union(*(self._apis(body, self.tracer.definitions(body).events(ir.Call)) for body in bodies))
+        if apis & ZEROS:
+            return True
+        timed = CLOCKS.intersection(self._apis(self.body, self.events(ir.Call)))
+        return bool(timed) and not self.run.recorder.all(Step)
+
+    def _apis(self, body: Body, events: Iterable[ir.Event]) -> Iterator[str]:
+        """The outside functions that some of the events of a body call."""
+        for event in events:
+            if isinstance(event, ir.Call):
+                yield from (atom.name for atom in self.tracer.value(body, event.func) if isinstance(atom, Api))
 
     def _parts(self, ref: ir.Ref) -> Iterator[ir.Ref]:
         event = self.maker(ref)

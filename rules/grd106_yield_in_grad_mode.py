@@ -93,7 +93,8 @@ def evaluating(model):
 ```
 
 A generator that is only ever consumed whole, as in `list(features(...))`, leaks nothing; it is reported nevertheless
-unless it is defined next to its only use, or in a script.
+unless it is defined next to its only use, or in a script. Where the loops of its file that run it compute nothing
+meanwhile, the finding is only *possible*: others may run it elsewhere.
 
 ## Fix safety
 
@@ -140,6 +141,7 @@ class YieldInGradMode(Rule):
                 yield self.finding(
                     suspension.span,
                     fact=suspension,
+                    certainty=Certainty.POSSIBLE if facts.is_consumed_idly else self.certainty,
                     because=((suspension.entered, "mode set here"), (suspension.span, "suspended here")),
                     keyword=suspension.kind,
                     context=f"{suspension.context}()",

@@ -302,6 +302,8 @@ class Facts(Struct):
     """Backward passes inside of a custom function's methods, with gradients off."""
     is_context_manager: bool = False
     """A decorator makes its `yield` the inside of a ``with`` or of a test."""
+    is_consumed_idly: bool = False
+    """A generator: whoever runs it in sight, and somebody does, computes nothing while it is suspended."""
     expected: tuple[Span, ...] = ()
     """The stretches of the file where an exception is asked for: nothing in them is a mistake."""
 

@@ -257,6 +257,8 @@ def facts_of(
         handmade=list(handmade(program, evaluation.tracer, run)),
         inner_backwards=list(inner_backwards(program, body, passes)),
         is_context_manager=generators.is_context_manager(program, body),
+        is_consumed_idly=bool(recorder.all(Suspension))
+        and generators.is_consumed_idly(program, evaluation.tracer, body),
         expected=program.expected.stretches,
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import Api, Atom, Context, Obj
+from gradlint.ir import events as ir
 from gradlint.project import entries
 from gradlint.project.modes import leaks
 from gradlint.torch_model import grad_contexts
@@ -14,6 +16,8 @@ from gradlint.transfer.calls import MARKS
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
+    from gradlint.project.values.definitions import Definitions
+    from gradlint.project.values.uses import Tracer
 
 SUSPENDING = ("contextmanager", "fixture")
 """What the names of decorators end in that make the ``yield`` the inside of a ``with`` or of a test."""
@@ -47,6 +51,46 @@ def is_consumed_whole(program: Program, body: Body) -> bool:
         return False
     made = [atom for atom, fn in program.generators.items() if fn.body is body]
     return bool(made) and all(atom in program.consumed for atom in made)
+
+
+def is_consumed_idly(program: Program, tracer: Tracer, body: Body) -> bool:
+    """Whether a generator is run in its file, and only by loops that compute nothing while it is suspended.
+
+    ``for sample in self.samples(): last = sample``.
+    """
+    if body.parent is None:
+        return False
+    if body.parent.kind == "class":
+        reads: list[tuple[Body, ir.Attr | ir.Load]] = [*tracer.reads_of(body.name)]
+    else:
+        reads = [(scope, load) for scope in bodies(program) for load in tracer.definitions(scope).entering(body.name)]
+    return bool(reads) and all(loops_idly(tracer.definitions(scope), read) for scope, read in reads)
+
+
+def bodies(program: Program) -> Iterator[Body]:
+    """All bodies of a file."""
+    pending = [program.module]
+    while pending:
+        body = pending.pop()
+        pending.extend(body.children)
+        yield body
+
+
+def loops_idly(known: Definitions, function: ir.Attr | ir.Load) -> bool:
+    """Whether a generator function is called here, and what it makes looped over without a call or an operator."""
+    readers = known.readers.get(function.dst, [])
+    made = [one.dst for one in readers if isinstance(one, ir.Call) and one.func == function.dst]
+    iterated = [one for ref in made for one in known.readers.get(ref, ())]
+    loops = {
+        loop
+        for one in iterated
+        if isinstance(one, ir.Iterate)
+        for turn in known.readers.get(one.dst, ())
+        for loop in known.loops(turn)[-1:]
+    }
+    inside = (event for event, block in known.blocks.items() if loops & {*block.loops})
+    idle = not any(isinstance(event, (ir.Call, ir.Binary, ir.Augment, ir.Yield)) for event in inside)
+    return idle and len(made) == len(readers) == len(iterated) == len(loops)
 
 
 def is_of_script(program: Program, body: Body) -> bool:

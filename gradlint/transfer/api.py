@@ -278,7 +278,8 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
         else tensor.ANY
     )
     obj = ip.world.obj(site.event, PARAMETER)
-    if graph != tensor.PLAIN:
+    # What was there before is no inference tensor, and what is made of it shares its memory.
+    if graph != tensor.PLAIN and (not site.args or inference.is_computed(ip, site.args[0])):
         inference.made(ip, site.event, "parameter", "nn.Parameter(...)", "the parameter", obj)
     ip.state.places[obj] = Place(graph)
     if graph == tensor.LEAF and site.args:

@@ -58,6 +58,11 @@ def computed(ip: Interpreter, made: Atom, modes: int) -> None:
     known[made] = known.get(made, 0) | modes
 
 
+def is_computed(ip: Interpreter, value: Value) -> bool:
+    """Whether all that a value may be was computed in inference mode."""
+    return bool(value) and all(ip.program.computed_in.get(atom) == grad_mode.INFERENCE for atom in value)
+
+
 def computed_anew(ip: Interpreter, made: Value, modes: int) -> None:
     """What was taken to be computed in the modes of the call was computed in ``modes``."""
     ip.program.computed_in.update(dict.fromkeys(made, modes))
@@ -79,7 +84,7 @@ def used(ip: Interpreter, value: Value, form: str, call: str, span: Span) -> Non
     """Outside of inference mode something is done to ``value`` that a tensor made there does not allow."""
     if ip.state.modes & grad_mode.INFERENCE:
         return
-    if value and all(ip.program.computed_in.get(atom) == grad_mode.INFERENCE for atom in value):
+    if is_computed(ip, value):
         target = ip.describe(value, named(ip, value), span)
         ip.recorder.note(InferenceTensor(span, *ip.where(), target, form, call))
 

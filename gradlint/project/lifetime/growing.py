@@ -121,6 +121,8 @@ def spelled(known: Definitions, event: ir.Event) -> tuple[object, ...]:
         return (event.name,)
     if isinstance(event, ir.Const):
         return (event.value,)
+    if isinstance(event, ir.Unary):
+        return (event.op, *spelled_ref(known, event.src))
     if isinstance(event, (ir.Attr, ir.SetAttr)):
         return (*spelled_ref(known, event.obj), f".{event.name}")
     if isinstance(event, (ir.Item, ir.SetItem)):

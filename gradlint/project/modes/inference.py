@@ -10,6 +10,10 @@ from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.values import TENSOR, Atom, Obj
 from gradlint.facts import InferenceUse
 from gradlint.facts.modes import EscapedTensor, InferenceTensor
+from gradlint.ir import events as ir
+from gradlint.project.lifetime.growing import spelled
+from gradlint.project.values.definitions import Definitions
+from gradlint.project.values.guards import Guards
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span
@@ -28,8 +32,24 @@ def lasting(program: Program, run: Run) -> Iterator[InferenceUse]:
     for use in run.recorder.all(InferenceUse):
         is_made = use.product is not None
         lasts = use.product in program.left_inference and marks.get(use.product, 0) & (EVAL | TRAIN) != EVAL
-        if not is_made or (lasts and not set_by_callers):
+        if not is_made or (lasts and not set_by_callers and not is_replaced(program, run, use)):
             yield use
+
+
+def is_replaced(program: Program, run: Run, use: InferenceUse) -> bool:
+    """Whether what is made goes to one attribute, which gets something else before the body ends."""
+    known = Definitions(run.body)
+    writes = [(spelled(known, write), write) for write in known.events(ir.SetAttr)]
+    kept = [(place, write) for place, write in writes if use.product in run.temps[write.src]]
+    if len(kept) != 1:
+        return False
+    place, made = kept[0]
+    others = [
+        write
+        for name, write in writes
+        if name == place and write is not made and not program.made_in_inference & run.temps[write.src]
+    ]
+    return bool(others) and not Guards(known).ends(made, avoiding=others)
 
 
 def escaped(program: Program, run: Run) -> Iterator[EscapedTensor]:

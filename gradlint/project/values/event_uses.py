@@ -15,7 +15,7 @@ from gradlint.torch_model.attributes import tensor_properties
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
-    from gradlint.project.values.uses import Walk
+    from gradlint.project.values.uses import Tracer, Walk
 
 
 def ignore(walk: Walk, body: Body, event: ir.Event, ref: ir.Ref) -> None:
@@ -75,7 +75,7 @@ def attribute(walk: Walk, body: Body, event: ir.Attr, ref: ir.Ref) -> None:
     """A part of the value, or one of its methods."""
     if event.name == "data":
         walk.use(uses.OFF, body, event, "`.data`")
-    elif event.name == "indices" and (paired := values_and_indices(walk, body, ref)):
+    elif event.name == "indices" and (paired := values_and_indices(walk.tracer, body, ref)):
         walk.use(uses.OFF, body, event, f"the indices of `{paired}(...)`")
     elif event.name not in tensor_properties() or event.name in ("T", "mT", "H", "real", "imag"):
         walk.to(body, event.dst)
@@ -86,19 +86,19 @@ def item(walk: Walk, body: Body, event: ir.Item, ref: ir.Ref) -> None:
     if event.obj != ref:
         return
     key = walk.tracer.definitions(body).makers.get(event.key)
-    paired = values_and_indices(walk, body, ref) if isinstance(key, ir.Const) and key.value in (1, -1) else ""
+    paired = values_and_indices(walk.tracer, body, ref) if isinstance(key, ir.Const) and key.value in (1, -1) else ""
     if paired:
         walk.use(uses.OFF, body, event, f"the indices of `{paired}(...)`")
     else:
         walk.to(body, event.dst)
 
 
-def values_and_indices(walk: Walk, body: Body, ref: ir.Ref) -> str:
+def values_and_indices(tracer: Tracer, body: Body, ref: ir.Ref) -> str:
     """The operation that made a pair of values and of where they stand; empty if a temporary is no such pair.
 
     Without an axis some of them return a tensor, the second row of which is on the graph.
     """
-    known = walk.tracer.definitions(body)
+    known = tracer.definitions(body)
     maker = known.makers.get(ref)
     if isinstance(maker, ir.Load):
         only = known.only(maker)
@@ -106,7 +106,7 @@ def values_and_indices(walk: Walk, body: Body, ref: ir.Ref) -> str:
     method = known.makers.get(maker.func) if isinstance(maker, ir.Call) else None
     if not isinstance(maker, ir.Call) or not isinstance(method, ir.Attr) or method.name not in indices_second():
         return ""
-    of_torch = any(isinstance(atom, Api) for atom in walk.tracer.value(body, maker.func))
+    of_torch = any(isinstance(atom, Api) for atom in tracer.value(body, maker.func))
     axes = (*maker.args[of_torch:], *(ref for name, ref in maker.keywords if name in ("dim", "axis")))
     return method.name if axes or method.name in ("sort", "topk", "mode") else ""
 
@@ -196,7 +196,7 @@ def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:
 
 def unpacked(walk: Walk, body: Body, event: ir.Unpack, ref: ir.Ref) -> None:
     """Of several things that a call returns, the first is what it is for; the others may be anything."""
-    if event.index == 1 and event.count == 2 and (paired := values_and_indices(walk, body, ref)):
+    if event.index == 1 and event.count == 2 and (paired := values_and_indices(walk.tracer, body, ref)):
         walk.use(uses.OFF, body, event, f"the indices of `{paired}(...)`")
         return
     first = event.index in (0, None) or not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Call)

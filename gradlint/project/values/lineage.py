@@ -14,6 +14,7 @@ from gradlint.domains.values import PARAMETER, Api, Cls, Fn, Method, Obj
 from gradlint.facts import Forward
 from gradlint.ir import events as ir
 from gradlint.project.values.call_uses import is_cut
+from gradlint.project.values.event_uses import values_and_indices
 from gradlint.torch_model import (
     copying_factories,
     factories,
@@ -74,7 +75,7 @@ class Lineage:
             whole = self.known.makers.get(event.src)
             if isinstance(whole, ir.Build) and event.index is not None and not whole.starred:
                 return [whole.items[event.index]] if event.index < len(whole.items) else []
-            return [event.src]
+            return [] if event.index == 1 and values_and_indices(self.tracer, self.body, event.src) else [event.src]
         if isinstance(event, ir.Unary):
             return [event.src] if event.op != "not" else []
         if isinstance(event, ir.Item):

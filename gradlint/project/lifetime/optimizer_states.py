@@ -13,7 +13,8 @@ from gradlint.domains import grad_mode
 from gradlint.facts.lifetime import RunningGraph
 from gradlint.ir import events as ir
 from gradlint.project import classes
-from gradlint.project.lifetime.growing import spelled_ref
+from gradlint.project.lifetime.growing import spelled, spelled_ref
+from gradlint.project.values.order import Order
 from gradlint.project.values.uses import class_around
 from gradlint.project.values.valued import Valued
 from gradlint.torch_model.attributes import tensor_methods
@@ -45,6 +46,8 @@ class OptimizerStates:
             if isinstance(event, ir.SetItem) and self._is_in_state(event.obj):
                 yield from self._made(event, event.obj, [event.src] if self._keeps_old(event) else [])
             elif isinstance(event, ir.Call) and (target := self._edited(event)) is not None:
+                if self._is_new(event, target):
+                    continue
                 yield from self._made(event, target, [*event.args, *(ref for _, ref in event.keywords)])
 
     def _is_of_optimizer(self) -> bool:
@@ -140,6 +143,18 @@ class OptimizerStates:
             else:
                 return isinstance(maker, ir.Attr) and spelled_ref(self.known, ref) == (self._self, ".state")
         return False
+
+    def _is_new(self, event: ir.Call, target: ir.Ref) -> bool:
+        """Whether what is written was made in the same iteration: it keeps no graph of an earlier one."""
+        place = spelled_ref(self.known, target)
+        order = Order(self.known)
+        return any(
+            spelled(self.known, made) == place
+            and self.known.loops(made) == self.known.loops(event)
+            and order.precedes(made, event)
+            and not self._keeps_old(made)
+            for made in self.known.events(ir.SetItem)
+        )
 
     @property
     def _self(self) -> str:

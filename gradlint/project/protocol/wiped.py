@@ -96,7 +96,19 @@ def before_step(protocol: Protocol, step: Op) -> list[tuple[Op, Op]]:
     wipes = [(clear, backward) for clear, backward in found if clear is not None and backward is not None]
     if len(wipes) != len(found) or any(clear.what.span == step.what.span for clear, _ in wipes):
         return []
-    return wipes
+    return [(clear, backward) for clear, backward in wipes if not skips(protocol, clear, backward, step)]
+
+
+def skips(protocol: Protocol, clear: Op, backward: Op, step: Op) -> bool:
+    """Whether a clear goes with a step of its own, in a branch that leaves the update out: another one applies it."""
+    loop = protocol.common_loop(backward, step)
+    return any(
+        other.what.span != step.what.span
+        and protocol.clears(clear, other) is True
+        and protocol.leads(backward, other, loop, [clear])
+        and not protocol.leads(clear, other, loop)
+        for other in protocol.steps
+    )
 
 
 def after(

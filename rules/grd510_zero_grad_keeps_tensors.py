@@ -33,8 +33,8 @@ def step(model, optimizer, x, y):
 ## Known limits
 
 Where every parameter gets a gradient before the next step, no zero is ever applied, and mostly nothing tells: the rule
-is *possible*, and shown only where that is asked for. A file that captures CUDA graphs needs its gradients where they
-are, and is left alone. A flag that is a variable is not reported:
+is only possible, and hidden by default. A file that captures CUDA graphs needs its gradients where they are, and is
+left alone. A flag that is a variable is not reported:
 
 ```python
 def clear(optimizer, drop):

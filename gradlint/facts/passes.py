@@ -19,7 +19,8 @@ class Backward(Happening, frozen=True):
     ``call`` is the source of the call, ``inputs`` tells that it fills only some gradients. ``through`` is the
     function of this file that runs it, if it is not here, ``origin`` the place there, and ``trained`` the modules whose
     results it starts from there. ``deliberate``: it is handed the gradient of what it starts from, or allows that
-    nothing leads to what is asked for.
+    nothing leads to what is asked for. ``leaves``: what runs it brings leaves of its own, so that it does not depend on
+    what that is given.
     """
 
     target: Operand
@@ -30,6 +31,7 @@ class Backward(Happening, frozen=True):
     origin: Span | None = None
     deliberate: bool = False
     trained: frozenset[Atom] = frozenset()
+    leaves: bool = False
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""

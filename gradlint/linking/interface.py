@@ -112,7 +112,7 @@ class Effect(msgspec.Struct, frozen=True, array_like=True):
     ``kind`` is ``backward``, ``step``, ``clear``, ``touch``, ``edit`` or ``mode`` (the marks that a module has behind
     the call, in ``graph``); ``what`` it is done to, which stands at ``graph``; ``how`` as the happenings of
     `gradlint.facts` call it (the op of an edit, the call of a step). ``surely``: if the function returns, so it was.
-    ``flags`` are the happening's own: ``inputs``, ``closure``, ``clears``.
+    ``flags`` are the happening's own: ``inputs``, ``leaves``, ``closure``, ``clears``.
     """
 
     kind: str

@@ -286,12 +286,13 @@ def replay_gradients(
         target = substitute(program, fn.body, source, arguments)
         if len(source) > 1 and ip.graph_of(target) & tensor.ATTACHED:
             target = moved.target.atoms  # which of them it goes back to is not known
-        elif target != moved.target.atoms and not demands.has_no_other_leaf(run, moved, program.is_free_of_parameters):
-            target = TOP if ip.describe(target, "", span).off_graph else target
-        target = TOP if moved.how == "grad" else target
+        leaves = moved.leaves or demands.brings_leaves(run, moved, source, program.is_free_of_parameters)
+        unknown = moved.how == "grad" or (leaves and ip.describe(target, "", span).off_graph)
+        target = TOP if unknown else target
         behind = moved.trained | demands.modules(run, moved.target.atoms)
         trained = substitute(program, fn.body, behind, arguments) - TOP
-        gradients.note_backward(ip, replace(moved, target=ip.describe(target, "", span), trained=trained))
+        passed = replace(moved, target=ip.describe(target, "", span), trained=trained, leaves=leaves)
+        gradients.note_backward(ip, passed)
     elif isinstance(moved, Step):
         gradients.note_step(ip, replace(moved, optimizer=described(moved.optimizer)))
     elif isinstance(moved, (Touch, Clip)):

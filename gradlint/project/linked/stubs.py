@@ -299,7 +299,8 @@ class Stubs:
         operand = Operand("", NOWHERE, value, effect.graph)
         where = (NOWHERE, Modes(effect.modes, {}), (), GIVEN if effect.surely else RAISED)
         if effect.kind == "backward":
-            return Backward(*where, operand, effect.how, inputs="inputs" in effect.flags)
+            inputs, leaves = "inputs" in effect.flags, "leaves" in effect.flags
+            return Backward(*where, operand, effect.how, inputs=inputs, leaves=leaves)
         if effect.kind == "step":
             return Step(*where, operand, effect.how, "closure" in effect.flags)
         if effect.kind == "clear":

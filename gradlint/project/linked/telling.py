@@ -241,8 +241,11 @@ class Telling:
     def _effect(self, body: Body, run: Run, happening: Happening) -> told.Effect | None:
         place, modes = self.locate(happening.span), happening.modes.bits
         if isinstance(happening, Backward):
-            flags = frozenset({"inputs"} if happening.inputs else ())
-            what = self.spelling.things(demands.source_of(run, happening.target.atoms), body)
+            source = demands.source_of(run, happening.target.atoms)
+            leaves = demands.brings_leaves(run, happening, source, self.program.is_free_of_parameters)
+            told_of = {"inputs": happening.inputs, "leaves": leaves or happening.leaves}
+            flags = frozenset(name for name, is_so in told_of.items() if is_so)
+            what = self.spelling.things(source, body)
             return told.Effect("backward", place, modes, what, happening.target.graph, happening.how, flags=flags)
         if isinstance(happening, Step):
             flags = frozenset({"closure"} if happening.closure else ())

@@ -62,16 +62,18 @@ def captured(run: Run, targets: Value, is_free: Callable[[Atom], bool]) -> Value
     return frozenset(found)
 
 
-def has_no_other_leaf(run: Run, backward: Backward, is_free: Callable[[Atom], bool]) -> bool:
-    """Whether a pass finds a graph only if the source of its target is on it: nothing on the way brings leaves along.
+def brings_leaves(run: Run, backward: Backward, source: Value, is_free: Callable[[Atom], bool]) -> bool:
+    """Whether a pass may find a graph though its ``source`` is not on it: something on the way brings leaves along.
 
     A call that may have parameters does, and so does ``requires_grad_()``.
     """
+    if source == backward.target.atoms:
+        return False
     walked = ancestors(run, frozenset(backward.target.atoms))
     if any(flag.value is not False and walked & flag.target.atoms for flag in run.recorder.all(GradFlag)):
-        return False
+        return True
     made = (atom.event for atom in walked if isinstance(atom, Obj) and atom in run.origins)
-    return all(is_transparent(run, event, is_free) for event in made if isinstance(event, ir.Call))
+    return any(isinstance(event, ir.Call) and not is_transparent(run, event, is_free) for event in made)
 
 
 def is_transparent(run: Run, call: ir.Call, is_free: Callable[[Atom], bool]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import CONTAINER, Literal, Obj
-from gradlint.facts import Reasons
+from gradlint.facts import Elsewhere, Reasons
 from gradlint.facts.lifetime import PiledGraph
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body

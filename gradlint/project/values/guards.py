@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
 from gradlint.ir import events as ir
+from gradlint.ir.paths import dominators_of
 from gradlint.project.lifetime.growing import spelled_ref
-from gradlint.project.summaries import dominators_of
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Block

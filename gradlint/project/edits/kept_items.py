@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradlint.domains.values import PARAMETER, TENSOR, Obj
 from gradlint.ir import events as ir
 from gradlint.project.values.aliases import Aliases
 
@@ -27,12 +28,39 @@ def saved(definitions: Definitions, run: Run, edit: Edit) -> tuple[Saved, ...]:
     aliases = Aliases(definitions, run)
     event = aliases.events.get(edit.span)
     ref = aliases.edited(event)
-    if edit.saved:
-        return tuple(one for one in edit.saved if not is_of_another(definitions, ref, edit, one))
     loop = taking(definitions, ref) if ref is not None else None
+    if edit.saved:
+        turn = loop or choosing(definitions, ref)
+        if turn is not None and not is_of_tensor(definitions, run, ref, turn):
+            kept = [one for one in edit.saved if not is_of_turn_before(definitions, turn, edit, one)]
+        else:
+            kept = list(edit.saved)
+        return tuple(one for one in kept if not is_of_another(definitions, ref, edit, one))
     if event is None or loop is None or may_pass_by(definitions, event, loop):
         return ()
     return tuple(sorted({*edit.some, *earlier}, key=lambda one: one.span))
+
+
+def choosing(definitions: Definitions, ref: ir.Ref | None) -> ir.Next | None:
+    """Where a ``for`` loop takes the number or key under which a temporary is read out of a collection."""
+    item = definitions.makers.get(ref) if ref is not None else None
+    return taking(definitions, item.key) if isinstance(item, ir.Item) else None
+
+
+def is_of_tensor(definitions: Definitions, run: Run, ref: ir.Ref | None, turn: ir.Next) -> bool:
+    """Whether an item is a part of a tensor: all parts share its memory, and one count of edits."""
+    item = definitions.makers.get(ref) if ref is not None else None
+    iterate = definitions.makers.get(turn.iterator)
+    whole = item.obj if isinstance(item, ir.Item) else iterate.src if isinstance(iterate, ir.Iterate) else -1
+    atoms = run.temps[whole] if whole >= 0 else ()
+    return any(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in atoms)
+
+
+def is_of_turn_before(definitions: Definitions, turn: ir.Next, edit: Edit, saved: Saved) -> bool:
+    """Whether what has ``saved`` runs in the loop that gives out the items, but not before the edit of this one."""
+    inside = definitions.loops(turn)
+    keeper = definitions.calls.get(saved.span)
+    return keeper is not None and saved.span >= edit.span and definitions.loops(keeper)[: len(inside)] == inside
 
 
 def is_of_another(definitions: Definitions, ref: ir.Ref | None, edit: Edit, saved: Saved) -> bool:

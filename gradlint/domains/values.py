@@ -250,9 +250,10 @@ class World:
         cls: Cls | None = None,
         owner: Atom | None = None,
         name: str = "",
+        part: int = 0,
     ) -> Obj:
-        """The object of ``type`` that ``event`` makes."""
-        return self._intern((Obj, id(event), type, cls, owner), Obj, event, type, cls, owner, name)  # type: ignore[return-value]
+        """The object of ``type`` that ``event`` makes; of several side by side, the one at ``part``."""
+        return self._intern((Obj, id(event), type, cls, owner, part), Obj, event, type, cls, owner, name)  # type: ignore[return-value]
 
     def context(self, event: Event, type: str, flag: Flag) -> Context:  # noqa: A002
         """The grad-mode context of canonical name ``type`` that ``event`` makes."""

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 
 from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.tensor import Place
+from gradlint.domains.tensor import UNPLACED, Place
 from gradlint.domains.values import (
     ITERATOR,
+    TENSOR,
     TOP,
     Atom,
     Context,
@@ -394,11 +395,12 @@ def imported(
     arguments: dict[str, Value],
     fresh: set[Atom],
     depth: int = 0,
+    numbers: dict[Atom, int] | None = None,
 ) -> Value:
     """``value`` of the callee in the caller's terms.
 
     ``fresh`` are the objects of this call so far. Several of one kind become one object, which stands wherever one of
-    them does and holds what they hold.
+    them does and holds what they hold; but tensors side by side in a tuple, with different ``numbers``, stay apart.
     """
 
     def given(parameter: Sym) -> int:
@@ -409,10 +411,14 @@ def imported(
         if isinstance(atom, Sym):
             found |= substitute(program, run.body, frozenset((atom,)), arguments)
         elif isinstance(atom, Tuple) and depth < 3:
-            parts = (imported(ip, program, site, run, one, item, arguments, fresh, depth + 1) for item in atom.items)
+            inner = numbered(one, atom)
+            parts = (
+                imported(ip, program, site, run, one, item, arguments, fresh, depth + 1, inner) for item in atom.items
+            )
             found.add(ip.world.tuple(tuple(parts)))
         elif isinstance(atom, Obj) and not isinstance(atom, Context) and atom not in program.attribute_values:
-            made = ip.world.obj(site.event, atom.type, cls=atom.cls, owner=atom.owner, name=atom.name)
+            part = numbers.get(atom, 0) if numbers is not None else 0
+            made = ip.world.obj(site.event, atom.type, cls=atom.cls, owner=atom.owner, name=atom.name, part=part)
             place = one.places.get(atom)
             if place is not None:
                 before = ip.state.places.get(made) if made in fresh else None
@@ -438,3 +444,17 @@ def imported(
         else:
             found.add(atom)
     return frozenset(found)
+
+
+def numbered(one: Returned, whole: Tuple) -> dict[Atom, int]:
+    """By tensor in a tuple that is returned, the first position of what shares its memory."""
+    first: dict[Atom, int] = {}
+    found: dict[Atom, int] = {}
+    for position, item in enumerate(whole.items):
+        for atom in item:
+            if isinstance(atom, Obj) and atom.type == TENSOR:
+                place = one.places.get(atom, UNPLACED)
+                memory = (place.roots | place.behind) or frozenset((atom,))
+                found[atom] = min((first[root] for root in memory if root in first), default=position)
+                first.update(dict.fromkeys(memory - first.keys(), found[atom]))
+    return found

@@ -85,9 +85,9 @@ def is_kept(x):
 
 ## Known limits
 
-Only inputs that are tensors as far as an annotation or their use tells, and outputs. What is neither, such as a mask
-that `forward` has computed, may stand on `ctx`, and so may what is marked as not differentiable. Containers that are
-filled elsewhere are not followed.
+Only inputs that are tensors of floats as far as an annotation or their use tells, and outputs. What is neither, such as
+a mask that `forward` has computed, may stand on `ctx`, and so may what is marked as not differentiable, and what
+`backward` takes away again. Containers that are filled elsewhere are not followed.
 
 ```python
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,9 @@ from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.modes.decorations import known_run
 from gradlint.project.values.definitions import ENTERED, Definitions
-from gradlint.torch_model import roles
+from gradlint.torch_model import factories, roles
 from gradlint.torch_model.attributes import tensor_methods
+from gradlint.transfer.integers import DTYPES
 from gradlint.transfer.methods import SHARED
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 NO_CONTEXT = frozenset({"builtins.staticmethod", "builtins.classmethod"})
 PLAIN_FACTORIES = ("torch.Size", "torch.device", "torch.tensor", "torch.cuda", "torch.distributed", "torch.is_")
+SIZED = frozenset(name for name in factories() if not name.endswith("_like"))
+"""Factories, whose first argument is a size."""
+OTHER_TENSOR = re.compile(r"(?!(?:Float|Double|Half|BFloat16)Tensor)\b\w+Tensor\b")
+"""An annotation with a tensor of integers, or with a class of another library whose name ends so."""
 ASKED = SHARED | frozenset("shape dtype device ndim data".split())
 
 
@@ -122,14 +128,26 @@ class Method:
         return event.name if any(parameter.name == event.name for parameter in self.inputs) else None
 
     def used_as_tensor(self, name: str) -> bool:
-        """Whether a variable is a tensor, as far as an annotation or what is done with it tells."""
+        """Whether a variable is a tensor of floats, as far as an annotation or what is done with it tells."""
+        if self.is_of_integers(name):
+            return False
         for parameter in self.body.parameters:
             if parameter.name == name and parameter.annotation:
-                return roles.ONE_TENSOR.fullmatch(parameter.annotation.strip()) is not None
+                annotation = parameter.annotation.strip()
+                return roles.ONE_TENSOR.fullmatch(annotation) is not None and OTHER_TENSOR.search(annotation) is None
         loads = (event for event in self.events() if isinstance(event, ir.Load) and event.name == name)
         return any(
             self.as_tensor(load.dst, reader) for load in loads for reader in self.definitions.readers.get(load.dst, ())
         )
+
+    def is_of_integers(self, name: str) -> bool:
+        """Whether the dtype of a variable is compared with that of integers: ``assert x.dtype == torch.int``."""
+        for event in self.definitions.events(ir.Compare):
+            asked = self.maker(event.left)
+            whole = self.maker(asked.obj) if isinstance(asked, ir.Attr) and asked.name == "dtype" else None
+            if event.op == "==" and isinstance(whole, ir.Load) and whole.name == name:
+                return any(isinstance(atom, Api) and atom.name in DTYPES for atom in self.value(event.right))
+        return False
 
     def as_tensor(self, ref: ir.Ref, reader: ir.Event) -> bool:
         """Whether one use of a temporary is one that only a tensor has."""
@@ -141,6 +159,7 @@ class Method:
             isinstance(atom, Api)
             and atom.name.startswith("torch.")
             and not atom.name.startswith(PLAIN_FACTORIES)
+            and atom.name not in SIZED
             and atom.name.rpartition(".")[2][:1].islower()
             for atom in self.value(reader.func)
         )
@@ -171,3 +190,8 @@ def methods_of(program: Program, cls: Cls, name: str, definitions: Definitions |
 def static(fn: Fn) -> bool:
     """Whether a method is called on the class."""
     return bool(NO_CONTEXT & set(fn.marks))
+
+
+def saves(methods: list[Method]) -> bool:
+    """Whether anything is given to ``save_for_backward``."""
+    return any(method.calls("save_for_backward") for method in methods)

@@ -6,17 +6,16 @@ there, how many tensors go in and how many gradients come out.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Api, Atom, Cls, Fn, Obj
-from gradlint.facts.functions import BrokenState, CustomFunction, KeptTensor
+from gradlint.domains.values import Api, Cls
+from gradlint.facts.functions import BrokenState, CustomFunction
 from gradlint.ir import events as ir
 from gradlint.project import classes
-from gradlint.project.functions import function_gradients, function_inputs, function_seconds, function_tensors, lending
-from gradlint.project.functions.context_methods import Method, is_none, methods_of, plain_atoms, static
-from gradlint.project.functions.saved_tensors import same
+from gradlint.project.functions import function_gradients, function_inputs, function_seconds, function_tensors
+from gradlint.project.functions.context_methods import Method, is_none, methods_of, saves, static
+from gradlint.project.functions.kept_tensors import kept
 from gradlint.project.functions.second_orders import SecondOrders
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
     from gradlint.project.values.definitions import Definitions
 
-INDICES = re.compile(
-    r"(?:^|_)(?:idx|ids?|ind(?:s|ex|ices)?|arg\w*|mask|perm\w*|counts?|sizes?|shapes?|lens?|lengths?|order)\d*(?:_|$)"
-)
-"""Names of tensors of integers, which are no differentiable outputs."""
 OWN = frozenset(
     """saved_tensors saved_variables saved_for_forward needs_input_grad save_for_backward save_for_forward mark_dirty
     mark_non_differentiable set_materialize_grads materialize_grads to_save non_differentiable dirty_tensors metadata
@@ -86,107 +81,6 @@ def custom_functions(program: Program, definitions_of: Callable[[Body], Definiti
         yield found
 
 
-# -- what is kept on the context ---------------------------------------------------------------------------
-
-
-def kept(known: Class) -> Iterator[KeptTensor]:
-    """The inputs and outputs that stand in attributes of ``ctx``."""
-    writer = known.writer
-    if writer is None:
-        return
-    for event in writer.written():
-        for part in writer.parts(event.src):
-            role, owner = role_of(known, writer, part)
-            if role:
-                yield described(known, writer, event, part, role, owner)
-                break
-
-
-def described(known: Class, writer: Method, event: ir.SetAttr, part: ir.Ref, role: str, owner: bool) -> KeptTensor:
-    """One kept tensor, with where backward reads it."""
-    reads = [read for read in known.backward.read() if read.name == event.name] if known.backward is not None else []
-    other = [one for one in writer.written() if one.name == event.name]
-    saved = saves([method for method in (known.forward, known.setup) if method is not None])
-    alone = part == event.src and not owner and len(other) == 1 and not saved
-    spans = tuple(read.span for read in reads)
-    return KeptTensor(event.span, event.name, writer.label(part), role, owner, spans, alone)
-
-
-def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:
-    """What a temporary is to the function, and whether it only owns that."""
-    name = writer.label(ref)
-    if not name or INDICES.search(name):
-        return "", False
-    if known.setup is not None:
-        return role_in_setup(known, writer, ref), False
-    atoms = frozenset(atom for atom in plain_atoms(writer.value(ref)) if is_one(writer, atom))
-    parameter = writer.parameter_of(ref)
-    backward = known.backward
-    if parameter is not None and (writer.used_as_tensor(parameter) or is_differentiable(known, writer, parameter)):
-        return "input", False
-    if atoms and atoms & writer.outputs() and not is_marked(writer, atoms):
-        return "output", False
-    if unpacked_from_output(writer, ref):
-        return "output", False
-    if backward is not None and atoms and owns_output(writer, atoms):
-        return "output", True
-    if any(plain_atoms(writer.value(one)) & writer.outputs() for one in lending.exported(known, writer, ref)):
-        return "output", True
-    return "", False
-
-
-def is_differentiable(known: Class, forward: Method, name: str) -> bool:
-    """Whether ``backward`` gives an input a gradient: it is a tensor then (facts: CF04)."""
-    backward, names = known.backward, [one.name for one in forward.inputs]
-    if backward is None or any(one.kind != "positional" for one in forward.inputs):
-        return False
-    if len(names) == 1:
-        returns = backward.returned()
-        return bool(returns) and not any(event.src is None or is_none(backward.value(event.src)) for event in returns)
-    return function_tensors.gets_gradient(backward, names.index(name))
-
-
-def is_one(writer: Method, atom: Atom) -> bool:
-    """Whether an atom stands for one object: all that a function of the file returns is one atom."""
-    event = atom.event if isinstance(atom, Obj) else None
-    return not isinstance(event, ir.Call) or not any(isinstance(one, Fn) for one in writer.value(event.func))
-
-
-def role_in_setup(known: Class, setup: Method, ref: ir.Ref) -> str:
-    """The role of a temporary in ``setup_context(ctx, inputs, output)``."""
-    event = setup.maker(ref)
-    if isinstance(event, ir.Load) and len(setup.inputs) > 1 and event.name == setup.inputs[1].name:
-        return "output"
-    return ""
-
-
-def is_marked(writer: Method, atoms: frozenset[object]) -> bool:
-    """Whether an output is marked as not differentiable: it has no graph that could hold the context."""
-    marked = [ref for call in writer.calls("mark_non_differentiable") for ref in call.args]
-    return any(plain_atoms(writer.value(ref)) & atoms for ref in marked)
-
-
-def unpacked_from_output(writer: Method, ref: ir.Ref) -> bool:
-    """Whether a temporary is one part of a tuple that is returned as a whole: `t, y = solved; return solved`."""
-    load = writer.maker(ref)
-    stores = writer.definitions.assigning(load) if isinstance(load, ir.Load) else []
-    unpack = writer.maker(stores[0].src) if len(stores) == 1 else None
-    returned = [event.src for event in writer.returned() if event.src is not None]
-    if not isinstance(unpack, ir.Unpack) or writer.calls("mark_non_differentiable"):
-        return False
-    return any(same(writer, unpack.src, src) for src in returned)
-
-
-def owns_output(writer: Method, atoms: frozenset[object]) -> bool:
-    """Whether an attribute of what is kept is returned: ``ctx.out = out; return out.values``."""
-    for event in writer.returned():
-        for part in writer.parts(event.src) if event.src is not None else ():
-            maker = writer.maker(part)
-            if isinstance(maker, ir.Attr) and plain_atoms(writer.value(maker.obj)) == atoms:
-                return not writer.is_context(maker.obj)
-    return False
-
-
 # -- what backward does not find ---------------------------------------------------------------------------
 
 
@@ -218,11 +112,6 @@ def unset(known: Class, backward: Method, methods: list[Method]) -> Iterator[Bro
             yield BrokenState(read.span, "unset", read.name, at)
         elif read.name in classes.SAVED and takes_saved(backward, read) and not saves(methods):
             yield BrokenState(read.span, "unsaved", read.name, at)
-
-
-def saves(methods: list[Method]) -> bool:
-    """Whether anything is given to ``save_for_backward``."""
-    return any(method.calls("save_for_backward") for method in methods)
 
 
 def takes_saved(backward: Method, read: ir.Attr) -> bool:

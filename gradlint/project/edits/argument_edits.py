@@ -64,7 +64,7 @@ def argument_edits(
             or RESULT.search(parameter)
         ):
             continue
-        direct = parameter == alias.variable and alias.kind == "same" and is_tensor(edit, event)
+        direct = parameter == alias.variable and alias.kind == "same" and is_tensor(run, edit, event)
         if not is_parameter(edit) and (direct or is_used_as_tensor(definitions, parameter)):
             known.add(parameter)
             yield ArgumentEdit(edit, parameter, alias.variable if alias.kind == "same" else "")

@@ -122,13 +122,16 @@ def following(definitions: Definitions, event: ir.Event, kept: frozenset[str]) -
             pending += [(blocks[index], 0) for index in sorted(fresh)]
 
 
-def read_after(definitions: Definitions, event: ir.Event, name: str) -> ir.Load | None:
-    """The first read of the values of the variable ``name`` that an edit at ``event`` changes."""
+def read_after(definitions: Definitions, event: ir.Event, name: str, edited: str = "") -> ir.Load | None:
+    """The first read of the values of the variable ``name`` that an edit at ``event`` changes.
+
+    What is stored in a part of ``edited`` is no read: it is in that memory already.
+    """
     start = stored_back(definitions, event) if isinstance(event, ir.Augment) and event.name == name else event
     loads = [
         found
         for found in following(definitions, start, frozenset((name,)))
-        if isinstance(found, ir.Load) and found.name == name and reads_values(definitions, found)
+        if isinstance(found, ir.Load) and found.name == name and reads_values(definitions, found, edited)
     ]
     return min(loads, key=lambda load: (load.span < event.span, load.span), default=None)
 
@@ -139,14 +142,21 @@ def stored_back(definitions: Definitions, event: ir.Augment) -> ir.Event:
     return next(stores, event)
 
 
-def reads_values(definitions: Definitions, load: ir.Load) -> bool:
-    """Whether something is done with the values of what is read, rather than only with its shape."""
+def reads_values(definitions: Definitions, load: ir.Load, edited: str = "") -> bool:
+    """Whether something is done with the values of what is read, rather than with its shape, or writing into it."""
     readers = definitions.readers.get(load.dst, [])
     return any(
         not (isinstance(reader, ir.Attr) and reader.name in tensor_queries() | MAKES | OVERWRITES)
         and not (isinstance(reader, ir.Compare) and reader.op in ("is", "is not"))
+        and not (isinstance(reader, ir.SetItem) and stores_into(definitions, reader, load, edited))
         for reader in readers
     )
+
+
+def stores_into(definitions: Definitions, event: ir.SetItem, load: ir.Load, edited: str) -> bool:
+    """Whether a part is stored into what is read, or what is read into a part of the variable ``edited``."""
+    whole = definitions.makers.get(event.obj)
+    return event.obj == load.dst or (isinstance(whole, ir.Load) and whole.name == edited)
 
 
 class Aliases:
@@ -177,6 +187,11 @@ class Aliases:
                 sides = [self.definitions.makers.get(ref) for ref in (event.left, event.right)]
                 found.add(frozenset(side.name for side in sides if isinstance(side, ir.Load)))
         return found
+
+    @cached_property
+    def _views(self) -> set[frozenset[str]]:
+        """The pairs of variables of which one is a view of the other on some path: it is there to write through."""
+        return {frozenset((link.store.name, link.alias.variable)) for link in self.links if link.alias.kind == "view"}
 
     def of(self, edit: Edit) -> SharedEdit | None:
         """What another name sees of an edit of this body, if it is read afterwards."""
@@ -222,6 +237,8 @@ class Aliases:
             names = frozenset((link.store.name, link.alias.variable))
             if alias.variable not in names or event not in following(self.definitions, link.store, names):
                 continue
+            if names in self._views:
+                continue
             (other,) = names - {alias.variable}
             found = None
             if link.alias.kind == "same":
@@ -237,9 +254,11 @@ class Aliases:
 
     def _same(self, edit: Edit, event: ir.Event, name: str, other: str) -> SharedEdit | None:
         # A weight under two names is updated by hand through one of them.
-        own = (is_tensor(edit, event) or is_many_dimensional(self.definitions, event)) and not edit.writes_leaf
+        own = (
+            is_tensor(self.run, edit, event) or is_many_dimensional(self.definitions, event)
+        ) and not edit.writes_leaf
         own = own and frozenset((name, other)) not in self._compared
-        read = read_after(self.definitions, event, other) if own else None
+        read = read_after(self.definitions, event, other, name) if own else None
         return SharedEdit(edit, "alias", other, read.span) if read is not None else None
 
     def _detached(self, edit: Edit, event: ir.Event, alias: Alias, name: str = "") -> SharedEdit | None:
@@ -296,15 +315,23 @@ def is_object(value: Value) -> bool:
     )
 
 
-def is_tensor(edit: Edit, event: ir.Event) -> bool:
-    """Whether what is edited is a tensor for certain: numbers are added up in the same words."""
+def is_tensor(run: Run, edit: Edit, event: ir.Event) -> bool:
+    """Whether what is edited is a tensor for certain: numbers are added up in the same words, and by `sum`."""
     if isinstance(event, ir.Call) or edit.target.attached:
         return True
     return all(
-        (isinstance(atom, Obj) and atom.type == "tensor" and isinstance(atom.event, ir.Call))
+        (isinstance(atom, Obj) and atom.type == "tensor" and is_made_by_torch(run, atom.event))
         or (isinstance(atom, Sym) and "Tensor" in (atom.annotation or ""))
         for atom in edit.target.atoms
     )
+
+
+def is_made_by_torch(run: Run, event: ir.Event) -> bool:
+    """Whether a call makes a tensor of whatever it is given, which the functions of Python do not."""
+    if not isinstance(event, ir.Call):
+        return False
+    callees = run.temps[event.func] if event.func >= 0 else frozenset()
+    return not any(isinstance(atom, Api) and atom.name.startswith("builtins.") for atom in callees)
 
 
 def is_many_dimensional(definitions: Definitions, event: ir.Event) -> bool:

@@ -310,8 +310,10 @@ class Interpreter:
         leaf = bool(target)
         for atom in target | {atom for atom in among if target <= among and isinstance(atom, (Obj, Sym, Unknown))}:
             roots = self.state.roots(atom)
-            leaf &= self.graph_of_atom(atom) == tensor.LEAF or (
-                not operand.cut and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
+            graph = self.graph_of_atom(atom)
+            may_be_copy = graph == tensor.ATTACHED  # of a leaf that was moved
+            leaf &= graph == tensor.LEAF or (
+                not operand.cut and not may_be_copy and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
             )
             kept += [self.state.keepers(root) for root in roots]
         # Which of several objects the target is may hang on the path that saved one of them: all must be saved.

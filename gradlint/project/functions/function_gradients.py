@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import TENSOR, Literal, Obj
+from gradlint.domains.values import TENSOR, Atom, Literal, Obj
 from gradlint.facts.functions import WrongGradients
 from gradlint.ir import events as ir
-from gradlint.project.functions.context_methods import Method, is_none, static
+from gradlint.project.functions.context_methods import Method, is_none, plain_atoms, static
 from gradlint.project.modes.decorations import known_run
 
 if TYPE_CHECKING:
@@ -30,10 +30,30 @@ def wrong(known: Class) -> Iterator[WrongGradients]:
         return
     if not known_context(known, forward):
         return
-    yield from counts(forward, backward, required(known, forward))
+    if not leads_nowhere(known):
+        yield from counts(forward, backward, required(known, forward))
     yield from indices(forward, backward)
     known_shifts = list(shifted(backward))
     yield from known_shifts or unpaired(backward)
+
+
+def leads_nowhere(known: Class) -> bool:
+    """Whether all outputs are marked as not differentiable, so that nobody calls ``backward``."""
+    forward = known.forward
+    marked = {ref for call in forward.calls("mark_non_differentiable") for ref in call.args} if forward else set()
+    atoms = frozenset[Atom]().union(*(plain_atoms(forward.value(ref)) for ref in marked)) if forward else frozenset()
+    return forward is not None and bool(atoms) and forward.outputs() <= atoms
+
+
+def is_plain_function(known: Class) -> bool:
+    """Whether the file calls ``forward`` itself, or hands it on, and never ``apply``."""
+    used = set[str]()
+    for run in filter(None, known.program.runs.values()):
+        for block in run.body.graph.blocks if run.temps else ():
+            for event in block.events:
+                if isinstance(event, ir.Attr) and event.obj >= 0 and known.cls in run.temps[event.obj]:
+                    used.add(event.name)
+    return "forward" in used and "apply" not in used
 
 
 def known_context(known: Class, forward: Method) -> bool:
@@ -69,7 +89,12 @@ def contexts(known: Class, forward: Method) -> Iterator[WrongGradients]:
         yield WrongGradients(body.name_span, "double", 0, 0, known.setup.body.name_span, forward.inputs[0].name)
         return
     sure = known.setup is None and known.inherits_only_from_torch and static(forward.fn) and forward.ctx
-    if sure and not CONTEXT.search(forward.ctx) and forward.used_as_tensor(forward.ctx):
+    if (
+        sure
+        and not CONTEXT.search(forward.ctx)
+        and forward.used_as_tensor(forward.ctx)
+        and not is_plain_function(known)
+    ):
         yield WrongGradients(body.name_span, "context", 0, 0, body.name_span, forward.ctx)
 
 

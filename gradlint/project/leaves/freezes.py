@@ -12,9 +12,11 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Atom, Cls, Literal, Obj, Sym, Unknown
+from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Api, Atom, Cls, Literal, Obj, Sym, Unknown
 from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, LostFreeze, ModuleMode, Operand, Step
+from gradlint.ir import events as ir
 from gradlint.project import classes
+from gradlint.project.summaries import dominators_of
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span
@@ -28,6 +30,7 @@ TENSOR_NAME = re.compile(
     r"(?:^|[._])(?:p|w|x|y|z|b|param(?:eter)?s?|weights?|bias|tensor|inputs?|images?|emb(?:edding)?s?|data)(?:\[.*)?$"
 )
 """Last names that belong to tensors."""
+TENSORS = frozenset({"torch.nn.Parameter", "torch.nn.parameter.Parameter", "torch.Tensor"})
 FREEZES = re.compile(r"(?:^|_)freeze(?!.*(?:bn|norm|stat|drop))", re.IGNORECASE)
 
 
@@ -40,7 +43,7 @@ def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
     flags = run.recorder.all(GradFlag)
     for write in run.recorder.all(AttributeWrite):
         form = None if write.compared or write.name != RIGHT else write_form(program, write)
-        if form is not None:
+        if form is not None and not is_asked(run, write):
             yield LostFreeze(
                 write.span, form, write.target.name, f"{write.target.name}.{RIGHT} = ...", flag=write.value.constant
             )
@@ -71,6 +74,22 @@ def write_form(program: Program, write: AttributeWrite) -> str | None:
     if all(isinstance(atom, Obj) and atom.type == "state_value" for atom in atoms):
         return "state_dict"
     return "data" if write.target.name.endswith(".data") else None
+
+
+def is_asked(run: Run, write: AttributeWrite) -> bool:
+    """Whether a write stands where `isinstance` has said that the target is a tensor or a parameter."""
+    graph = run.body.graph
+    events = [event for block in graph.blocks for event in block.events]
+    asking = {event.dst: event for event in events if isinstance(event, ir.Call) and len(event.args) == 2}
+    for index in dominators_of(graph, write.block):
+        first = graph.blocks[index].events[:1]
+        call = asking.get(first[0].cond) if first and isinstance(first[0], ir.Assume) and first[0].truth else None
+        if call is None or call.func < 0 or run.labels[call.args[0]] != write.target.name:
+            continue
+        asks = any(isinstance(atom, Api) and atom.name == "builtins.isinstance" for atom in run.temps[call.func])
+        if asks and all(isinstance(atom, Api) and atom.name in TENSORS for atom in run.temps[call.args[1]]):
+            return True
+    return False
 
 
 def is_open(atom: Atom) -> bool:
@@ -105,7 +124,7 @@ def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFr
             continue
         for thaw in flags[index + 1 :]:
             between = any(freeze.span < use < thaw.span for use in uses)
-            if between or thaw.value is not True or thaw.block not in unconditional:
+            if between or thaw.value is not True or thaw.block not in unconditional or are_apart(freeze, thaw):
                 continue
             if covers(program, thaw.target, freeze.target):
                 yield LostFreeze(
@@ -117,6 +136,11 @@ def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFr
                     flag=False,
                 )
                 break
+
+
+def are_apart(freeze: GradFlag, thaw: GradFlag) -> bool:
+    """Whether two loops of their own set the flags of items under a number, which are hardly the same ones."""
+    return freeze.target.name.endswith("[...]") and freeze.loops[-1:] != thaw.loops[-1:]
 
 
 def covers(program: Program, outer: Operand, inner: Operand) -> bool:

@@ -16,7 +16,7 @@ from gradlint.facts.numbers import NanGradient
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.values.expressions import Expressions
-from gradlint.project.values.uses import class_around
+from gradlint.project.values.uses import OFF, class_around
 from gradlint.torch_model import roles
 from gradlint.transfer import questions
 
@@ -272,6 +272,9 @@ class NanGradients(Expressions):
     def _stands(self, event: ir.Event, pick: ir.Event) -> bool | None:
         """Whether the result of an operation is on the graph: None if it surely is not, False if that is not known."""
         if grad_mode.never_records(self.tracer.modes(self.body, pick)) or self._is_looked_at():
+            return None
+        uses = self.tracer.trace(("ref", self.body, event.dst)).uses  # type: ignore[attr-defined]
+        if uses and all(use.kind == OFF for use in uses):
             return None
         places = [
             self.run.places[atom].graph

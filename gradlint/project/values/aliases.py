@@ -254,9 +254,8 @@ class Aliases:
 
     def _same(self, edit: Edit, event: ir.Event, name: str, other: str) -> SharedEdit | None:
         # A weight under two names is updated by hand through one of them.
-        own = (
-            is_tensor(self.run, edit, event) or is_many_dimensional(self.definitions, event)
-        ) and not edit.writes_leaf
+        own = is_tensor(self.run, edit, event) or is_many_dimensional(self.definitions, event)
+        own = own and not edit.writes_leaf and not edit.target.graph & tensor.LEAF
         own = own and frozenset((name, other)) not in self._compared
         read = read_after(self.definitions, event, other, name) if own else None
         return SharedEdit(edit, "alias", other, read.span) if read is not None else None

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Api, Atom, Cls, Literal, Obj, Sym, Unknown
 from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, LostFreeze, ModuleMode, Operand, Step
 from gradlint.ir import events as ir
+from gradlint.ir.paths import dominators_of
 from gradlint.project import classes
-from gradlint.project.summaries import dominators_of
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span

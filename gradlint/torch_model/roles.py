@@ -186,6 +186,9 @@ A plain ``encode`` is none: that of a language model makes tokens of words."""
 FOREIGN = frozenset("tensorflow mxnet jax flax paddle keras mindspore tinygrad".split())
 """Frameworks whose models are called as torch's are."""
 
+CALLED_ELSEWHERE = re.compile(r"(?:^|[._])(?:tf|keras|flax|jax|paddle|onnx|ort|trt)_\w+$")
+"""Names of models of other frameworks, where there is one of torch as well: ``tf_model``."""
+
 MADE_ELSEWHERE = re.compile(r"^(?:tf|tensorflow|keras|jax|jnp|flax|paddle|mx|mxnet|mindspore|ms)\.")
 """What calls of other frameworks begin with, by the names that they are imported by."""
 

@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
 
 TRAINS = "training"
-"""The argument by which models of Keras are told whether they train; those of torch have a method for it."""
+"""The argument by which models of Keras are told whether they train, and few of torch's, which have a method for it."""
 
 
 def is_foreign(ip: Interpreter, site: Site, model: Atom) -> bool:
     """Whether the model that is called, of which only the name is known, is not torch's.
 
-    The file is about another framework; the model is told whether it trains, as those of Keras are; what it is given
-    was made by another framework; the name of the code around it says so; or it runs only where another one is in use.
+    The file is about another framework; the code around imports one, and tells the model whether it trains, as those of
+    Keras are told; its name says so, or that of the code around it; what it is given was made by another framework; or
+    it runs only where another one is in use.
     """
     if isinstance(model, Obj) and (model.cls is not None or model.type.startswith("torch.")):
         return False
-    if TRAINS in site.keywords or ip.program.is_foreign or runs_elsewhere(ip.body):
+    if ip.program.is_foreign or runs_elsewhere(ip.body) or (TRAINS in site.keywords and is_beside_another(ip.body)):
+        return True
+    if site.event.func >= 0 and roles.CALLED_ELSEWHERE.search(ip.labels[site.event.func]):
         return True
     if any(is_made_elsewhere(ip, atom) for value in site.values() for atom in value):
         return True
@@ -37,9 +40,24 @@ def is_foreign(ip: Interpreter, site: Site, model: Atom) -> bool:
 
 def is_about_another(module: Body) -> bool:
     """Whether a file imports another framework, and nothing of torch."""
-    events = (event for block in module.graph.blocks for event in block.events)
-    roots = {event.module.partition(".")[0] for event in events if isinstance(event, ir.Import) and not event.level}
+    roots = imported(module)
     return bool(roots & roles.FOREIGN) and "torch" not in roots
+
+
+def is_beside_another(body: Body) -> bool:
+    """Whether the code around imports another framework."""
+    scope: Body | None = body
+    while scope is not None:
+        if not imported(scope).isdisjoint(roles.FOREIGN):
+            return True
+        scope = scope.parent
+    return False
+
+
+def imported(body: Body) -> set[str]:
+    """The packages that a body imports."""
+    events = (event for block in body.graph.blocks for event in block.events)
+    return {event.module.partition(".")[0] for event in events if isinstance(event, ir.Import) and not event.level}
 
 
 def is_made_elsewhere(ip: Interpreter, atom: Atom) -> bool:

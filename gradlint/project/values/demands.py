@@ -7,10 +7,10 @@ anything else would raise there. A body that proves such a thing is solved again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING
 
-from gradlint.domains import tensor
+from gradlint.domains import grad_mode, tensor
 from gradlint.domains.state import FROZEN
 from gradlint.domains.values import Api, Atom, Method, Obj, Sym, Value
 from gradlint.facts import Backward, Forward, GradFlag
@@ -65,15 +65,28 @@ def captured(run: Run, targets: Value, is_free: Callable[[Atom], bool]) -> Value
 def brings_leaves(run: Run, backward: Backward, source: Value, is_free: Callable[[Atom], bool]) -> bool:
     """Whether a pass may find a graph though its ``source`` is not on it: something on the way brings leaves along.
 
-    A call that may have parameters does, and so does ``requires_grad_()``.
+    A call that may have parameters does, and so does ``requires_grad_()``, if the body turns gradients on itself: else
+    nothing is recorded where its caller has turned them off.
     """
     if source == backward.target.atoms:
         return False
     walked = ancestors(run, frozenset(backward.target.atoms))
+    if not records_by_itself(run, {atom.event for atom in walked if isinstance(atom, Obj)}):
+        return False
     if any(flag.value is not False and walked & flag.target.atoms for flag in run.recorder.all(GradFlag)):
         return True
     made = (atom.event for atom in walked if isinstance(atom, Obj) and atom in run.origins)
     return any(isinstance(event, ir.Call) and not is_transparent(run, event, is_free) for event in made)
+
+
+def records_by_itself(run: Run, made: Collection[ir.Event]) -> bool:
+    """Whether some of the events that have ``made`` things run with gradients on, whatever the mode of the caller."""
+    for block in run.body.graph.blocks:
+        for index, event in enumerate(block.events):
+            known = run.recorder.modes.get(block.index, ()) if event in made else ()
+            if known and next(modes for position, modes in reversed(known) if position <= index) == grad_mode.ON:
+                return True
+    return False
 
 
 def is_transparent(run: Run, call: ir.Call, is_free: Callable[[Atom], bool]) -> bool:

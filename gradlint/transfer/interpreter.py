@@ -297,18 +297,13 @@ class Interpreter:
                     place = self.state.place(root)
                     self.state.places[root] = place._replace(saved=place.saved | kept)
 
-    def edit(
-        self, event: Any, target: Value, operand: Operand, op: str, others: list[Value], among: Value = frozenset()
-    ) -> None:
-        """An in-place edit of ``target``: what it writes to, and how the target stands afterwards.
-
-        ``among``: the target is one of these, whose method is called.
-        """
+    def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
+        """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
         gradients.edit(self, event, target, operand.name, op)
         inference.used(self, target, "edited", op, event.span)
         kept: list[frozenset[tensor.Saved]] = []
         leaf = bool(target)
-        for atom in target | {atom for atom in among if target <= among and isinstance(atom, (Obj, Sym, Unknown))}:
+        for atom in target:
             roots = self.state.roots(atom)
             graph = self.graph_of_atom(atom)
             may_be_copy = graph == tensor.ATTACHED  # of a leaf that was moved

@@ -91,8 +91,11 @@ def is_of_old_style(known: Class) -> bool:
 
 
 def taken_away(backward: Method) -> frozenset[str]:
-    """The attributes of the context that ``backward`` empties, so that nothing is kept behind it."""
-    found = {event.name for event in backward.written() if is_none(backward.value(event.src))}
+    """The attributes that ``backward`` takes off the context, or takes things out of, so that nothing is kept.
+
+    To set one to None is none of it: real code does so that leaks wherever no backward runs.
+    """
+    found = set[str]()
     for gone in backward.definitions.events(ir.Delete):
         if gone.name and gone.obj is not None and backward.is_context(gone.obj):
             found.add(gone.name)

@@ -70,6 +70,11 @@ class Graph(Struct, eq=False):
     refs: int = 0
     too_large: bool = False
 
+    def events(self) -> Iterator[Event]:
+        """Yield all events, block after block."""
+        for block in self.blocks:
+            yield from block.events
+
 
 def _no_calls(name: str) -> Iterator[tuple[int, int, bool]]:
     return iter(())
@@ -113,3 +118,23 @@ class Body(Struct, eq=False):
         if self._graph is None:
             self._graph = self.build(self)
         return self._graph
+
+    def around(self) -> Iterator[Body]:
+        """Yield the body and those it stands in, from the inside out."""
+        scope: Body | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.parent
+
+    def inside(self) -> Iterator[Body]:
+        """Yield the body and those that stand in it, outer before inner, in source order.
+
+        The lambdas of a body are among them once its graph is asked for, at the latest when it is yielded.
+        """
+        pending = [self]
+        while pending:
+            body = pending.pop()
+            yield body
+            if body.kind == "lambda" and body.relevant:
+                body.graph  # noqa: B018 - its lambdas are known when it is lowered
+            pending.extend(reversed(body.children))

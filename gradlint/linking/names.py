@@ -69,6 +69,7 @@ class Names(Classes):
         self._meant: dict[tuple[str, str], list[Meant]] = {}
         self._owners: dict[str, list[str]] | None = None
         self._by_name: dict[str, tuple[str, ...] | None] = {}
+        self._namesakes: dict[str, tuple[str, ...]] = {}
         self._classes_named: dict[str, frozenset[str]] = {}
 
     def resolve(self, path: str, dotted: str) -> str | None:
@@ -153,13 +154,11 @@ class Names(Classes):
         if name == call.callee or name.startswith("__") or name in EVERYWHERE:
             return ()
         owners = self._owning(name)
-        if (
-            len(owners) > MOST_OWNERS
-            or self._few(owners, name) is not None
-            or self._named_in(path).intersection(owners)
-        ):
+        if len(owners) > MOST_OWNERS or self._meant_by(name) is not None or self._named_in(path).intersection(owners):
             return ()
-        return self._owned_by(owners, name)
+        if name not in self._namesakes:
+            self._namesakes[name] = self._owned_by(owners, name)
+        return self._namesakes[name]
 
     def _function_meant(self, path: str, callee: str, identity: str) -> Meant | None:
         """Return what a call of something of the project runs; None if nothing of it."""
@@ -189,12 +188,17 @@ class Names(Classes):
         """
         if name.startswith("__") or name in EVERYWHERE:
             return ()
+        meant = self._meant_by(name)
+        if meant is None:
+            named = self._named_in(path)
+            meant = self._few([owner for owner in self._owning(name) if owner in named], name)
+        return meant or ()
+
+    def _meant_by(self, name: str) -> tuple[str, ...] | None:
+        """Return the methods of a name; None if they are too many to tell who is meant by the name alone."""
         if name not in self._by_name:
             self._by_name[name] = self._few(self._owning(name), name)
-        if self._by_name[name] is None:
-            named = self._named_in(path)
-            return self._few([owner for owner in self._owning(name) if owner in named], name) or ()
-        return self._by_name[name] or ()
+        return self._by_name[name]
 
     def _few(self, owners: list[str], name: str) -> tuple[str, ...] | None:
         """Return what a method is in the classes ``owners``; None if they are too many to tell who is meant."""

@@ -7,7 +7,7 @@ again. A body's facts come from the mode it is entered in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from gradlint.facts import Facts
@@ -27,17 +27,6 @@ from gradlint.torch_model.contracts import Contracts
 
 Crash = Callable[[Body, Exception], None]
 Tell = Callable[[Interface, Reads], None]
-
-
-def bodies(module: Body) -> Iterator[Body]:
-    """All bodies of a file, outer before inner, in source order."""
-    pending = [module]
-    while pending:
-        body = pending.pop()
-        yield body
-        if body.kind == "lambda" and body.relevant:
-            body.graph  # noqa: B018 - its lambdas are known when it is lowered
-        pending.extend(reversed(body.children))
 
 
 def analyse(
@@ -83,7 +72,7 @@ def analyse(
     solved: list[Body] = []
     while program.again():
         solved = [body for body in wanted(module, view.asked) if solve(body)]
-    unsaid = (*loops_around_steps(program, bodies(module)), *handing_over(program, bodies(module)))
+    unsaid = (*loops_around_steps(program, module.inside()), *handing_over(program, module.inside()))
     # Lambdas come to be when what is around them is lowered.
     lambdas = (body for body in wanted(module, view.asked) if body.kind == "lambda")
     for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program), *lambdas):
@@ -94,24 +83,12 @@ def analyse(
     evaluation = Evaluation(program, path, {body: recorded[body] for body in solved})
     for body in solved:
         known: list[Facts] = []
-        if guarded(body, partial(collect, known, program, body, path, entries, recorded, evaluation)):
+        facts = facts_of(program, body, path, entries, recorded, evaluation)
+        if guarded(body, partial(known.extend, facts)):
             yield from known
     if tell is not None and locate is not None:
         told = telling.interface(program, evaluation, [body for body in solved if body not in crashed], locate)
         tell(told, frozenset(program.stubs.reads))
-
-
-def collect(
-    into: list[Facts],
-    program: Program,
-    body: Body,
-    path: str,
-    entries: Mapping[Body, int],
-    recorded: Mapping[Body, int],
-    evaluation: Evaluation,
-) -> None:
-    """Add the facts of one body to ``into``."""
-    into.extend(facts_of(program, body, path, entries, recorded, evaluation))
 
 
 def wanted(module: Body, asked: Collection[str] = ()) -> Iterator[Body]:
@@ -119,15 +96,13 @@ def wanted(module: Body, asked: Collection[str] = ()) -> Iterator[Body]:
 
     ``asked`` are the qualified names of more.
     """
-    every = list(bodies(module))
+    every = list(module.inside())
     found = {module}
     calling = {*hooks.calling(module)}
     for body in every:
         telling = body.relevant or purpose.is_telling(body) or body in calling
-        inner: Body | None = body if telling or body.qualname in asked else None
-        while inner is not None and inner not in found:
-            found.add(inner)
-            inner = inner.parent
+        if telling or body.qualname in asked:
+            found.update(body.around())
     yield from (body for body in every if body in found)
 
 

@@ -124,7 +124,7 @@ def is_abstract(body: Body) -> bool:
     """Whether a method does nothing but raise, or nothing at all: a class that inherits it has the code."""
     if body.kind != "function" or body.parent is None or body.parent.kind != "class":
         return False
-    events = [event for block in body.graph.blocks for event in block.events]
+    events = list(body.graph.events())
     if any(isinstance(event, ir.Raise) for event in events):
         return len(body.graph.blocks) <= SHORT and not any(isinstance(event, ir.Return) for event in events)
     return all(isinstance(event, (ir.Const, ir.Discard)) for event in events)

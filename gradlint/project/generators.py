@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -63,17 +62,10 @@ def is_consumed_idly(program: Program, tracer: Tracer, body: Body) -> bool:
     if body.parent.kind == "class":
         reads: list[tuple[Body, ir.Attr | ir.Load]] = [*tracer.reads_of(body.name)]
     else:
-        reads = [(scope, load) for scope in bodies(program) for load in tracer.definitions(scope).entering(body.name)]
+        reads = [
+            (scope, load) for scope in program.module.inside() for load in tracer.definitions(scope).entering(body.name)
+        ]
     return bool(reads) and all(loops_idly(tracer.definitions(scope), read) for scope, read in reads)
-
-
-def bodies(program: Program) -> Iterator[Body]:
-    """All bodies of a file."""
-    pending = [program.module]
-    while pending:
-        body = pending.pop()
-        pending.extend(body.children)
-        yield body
 
 
 def loops_idly(known: Definitions, function: ir.Attr | ir.Load) -> bool:

@@ -33,15 +33,13 @@ def is_test(body: Body, path: str) -> bool:
     if "tests" in parts[:-1]:
         return True
     suite = any(part in ("test", "testing") for part in parts[:-1])
-    scope: Body | None = body
-    while scope is not None:
+    for scope in body.around():
         if scope.kind == "function" and scope.name.startswith("test_") and not roles.EVALUATION.search(scope.name):
             return True
         if scope.kind == "class" and scope.name.startswith("Test") and (named or suite):
             return True
         if scope.kind == "class" and scope.name.endswith("TestCase"):
             return True
-        scope = scope.parent
     return suite and bool(named)
 
 
@@ -78,24 +76,17 @@ def may_be_differentiated(body: Body, *, trains: bool = True) -> bool:
 
     Without ``trains`` a name that speaks of training does not say so: what trains also evaluates.
     """
-    scope: Body | None = body
-    while scope is not None:
+    for scope in body.around():
         if roles.SEEKS_GRADIENT.search(scope.name):
             return True
         if trains and scope.kind != "class" and roles.IS_ABOUT_TRAINING.search(scope.name):
             return True
-        scope = scope.parent
     return False
 
 
 def explains(body: Body) -> bool:
     """Whether a name around ``body`` says that gradients are what its forwards are for."""
-    scope: Body | None = body
-    while scope is not None:
-        if roles.EXPLAINS.search(scope.name):
-            return True
-        scope = scope.parent
-    return False
+    return any(roles.EXPLAINS.search(scope.name) for scope in body.around())
 
 
 def returns_loss(body: Body) -> bool:
@@ -147,15 +138,13 @@ def is_guarded_hook(program: Program, body: Body) -> bool:
 
 def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event) -> bool:
     """Whether a decorator or a ``with`` that is not understood may turn gradients off at ``event``."""
-    scope: Body | None = body
-    while scope is not None:
+    for scope in body.around():
         for atom in program.decorators.get(scope, ()):
             known = isinstance(atom, Context) or (
                 isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS)
             )
             if not known and roles.GUARDS.search(atom.label or "context"):
                 return True
-        scope = scope.parent
     known_body = tracer.definitions(body)
     regions = known_body.blocks[event].regions
     for enter in known_body.enters:

@@ -7,7 +7,6 @@ import ast
 from gradlint.domains import grad_mode
 from gradlint.ir.cfg import Body
 from gradlint.lower.python import lower
-from gradlint.project.analysis import bodies
 from gradlint.project.entries import entry_modes, first_entry
 from gradlint.project.program import Program
 from gradlint.transfer.calls import PROBE
@@ -25,7 +24,7 @@ def reveal(text: str) -> list[tuple[int, list[str]]]:
     every: list[Body] = []
     while program.again():
         every = []
-        for body in bodies(module):
+        for body in module.inside():
             if body.kind != "class":
                 program.run(body, first_entry(program, body))
                 every.append(body)

@@ -46,17 +46,12 @@ def is_about_another(module: Body) -> bool:
 
 def is_beside_another(body: Body) -> bool:
     """Whether the code around imports another framework."""
-    scope: Body | None = body
-    while scope is not None:
-        if not imported(scope).isdisjoint(roles.FOREIGN):
-            return True
-        scope = scope.parent
-    return False
+    return any(not imported(scope).isdisjoint(roles.FOREIGN) for scope in body.around())
 
 
 def imported(body: Body) -> set[str]:
     """The packages that a body imports."""
-    events = (event for block in body.graph.blocks for event in block.events)
+    events = body.graph.events()
     return {event.module.partition(".")[0] for event in events if isinstance(event, ir.Import) and not event.level}
 
 
@@ -70,12 +65,7 @@ def is_made_elsewhere(ip: Interpreter, atom: Atom) -> bool:
 
 def runs_elsewhere(body: Body) -> bool:
     """Whether a name around ``body`` says that its models are not torch's."""
-    scope: Body | None = body
-    while scope is not None:
-        if roles.COMPILED.search(scope.name):
-            return True
-        scope = scope.parent
-    return False
+    return any(roles.COMPILED.search(scope.name) for scope in body.around())
 
 
 def foreign_branches(ip: Interpreter) -> frozenset[int]:
@@ -88,7 +78,7 @@ def foreign_branches(ip: Interpreter) -> frozenset[int]:
 
 def branches_of(graph: Graph) -> list[int]:
     """Find `foreign_branches` in a graph."""
-    events = [event for block in graph.blocks for event in block.events]
+    events = list(graph.events())
     named = {event.dst for event in events if isinstance(event, ir.Const) and names_framework(event.value)}
     if not named:
         return []

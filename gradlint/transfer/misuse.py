@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from gradlint.domains.values import (
@@ -140,7 +139,7 @@ def stored(ip: Interpreter, e: ir.Store) -> None:
     for atom in ip.value(e.src):
         if not isinstance(atom, Context) or not is_made_at(ip, atom, e.src) or grad_contexts()[atom.type].on_call:
             continue
-        if not any(is_read(body, e.name) for body in (ip.body, *descendants(ip.body))):
+        if not any(is_read(body, e.name) for body in ip.body.inside()):
             ip.recorder.note(ContextMisuse(atom.span, *ip.where(), "unused", atom.type))
 
 
@@ -152,12 +151,5 @@ def is_made_at(ip: Interpreter, context: Context, ref: ir.Ref) -> bool:
 
 def is_read(body: Body, name: str) -> bool:
     """Whether a body reads the variable ``name``."""
-    events = (event for block in body.graph.blocks for event in block.events)
+    events = body.graph.events()
     return any(isinstance(event, ir.Load) and event.name == name for event in events)
-
-
-def descendants(body: Body) -> Iterator[Body]:
-    """The bodies inside ``body``."""
-    for child in body.children:
-        yield child
-        yield from descendants(child)

@@ -110,6 +110,11 @@ class Recorder(Struct):
         self.happenings[self.block].append(happening)
         self._by_kind = None
 
+    def modes_at(self, block: int, position: int) -> int:
+        """The modes in force at the event ``position`` of a block; 0 if the block was not visited."""
+        known = self.modes.get(block, ())
+        return next((modes for start, modes in reversed(known) if start <= position), 0)
+
     def all(self, kind: type[H]) -> list[H]:
         """All happenings of one kind, in source order, each place once."""
         if self._by_kind is None:

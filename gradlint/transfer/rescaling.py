@@ -113,7 +113,7 @@ def is_infinite(ip: Interpreter, limit: Value) -> bool:
         if isinstance(atom, Literal) and isinstance(atom.value, (int, float)) and atom.value >= 1e6:
             return True
         if isinstance(atom, Obj) and atom.type == SCALAR and ip.state.place(atom).via == "builtins.float":
-            here = any(atom.event is event for block in ip.graph.blocks for event in block.events)
+            here = any(atom.event is event for event in ip.graph.events())
             arguments = atom.event.args if isinstance(atom.event, ir.Call) and here else ()
             texts = [one.value for ref in arguments for one in ip.value(ref) if isinstance(one, Literal)]
             if any(isinstance(text, str) and "inf" in text.lower() for text in texts):

@@ -34,8 +34,4 @@ def handing_over(program: Program, bodies: Iterable[Body]) -> list[Body]:
 
 def reads(body: Body, names: Collection[str]) -> bool:
     """Whether a body reads a variable or an attribute with one of ``names``."""
-    for block in body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, READS) and event.name in names:
-                return True
-    return False
+    return any(isinstance(event, READS) and event.name in names for event in body.graph.events())

@@ -178,8 +178,8 @@ def kept_by_apply(program: Program, cls: Cls) -> tuple[frozenset[int], bool]:
     run = program.solved_with(body, {}) if kept and reads_saved(program, cls) else None
     if run is None:
         return frozenset(), False
-    made = {event.dst: event for block in body.graph.blocks for event in block.events if isinstance(event, ir.Load)}
-    bound = {event.name for block in body.graph.blocks for event in block.events if isinstance(event, ir.Store)}
+    made = {event.dst: event for event in body.graph.events() if isinstance(event, ir.Load)}
+    bound = {event.name for event in body.graph.events() if isinstance(event, ir.Store)}
     inputs = {names.index(made[ref].name) - 1 for ref in kept if ref in made and made[ref].name in names}
     inputs -= {names.index(name) - 1 for name in bound if name in names} | {-1}
     held = {atom for ref in kept for atom in run.temps[ref] if isinstance(atom, Obj)}
@@ -189,7 +189,7 @@ def kept_by_apply(program: Program, cls: Cls) -> tuple[frozenset[int], bool]:
 
 def saving_calls(body: Body) -> list[ir.Call]:
     """The calls of ``ctx.save_for_backward``."""
-    events = [event for block in body.graph.blocks for event in block.events]
+    events = list(body.graph.events())
     methods = {event.dst for event in events if isinstance(event, ir.Attr) and event.name == "save_for_backward"}
     return [event for event in events if isinstance(event, ir.Call) and event.func in methods]
 
@@ -197,7 +197,7 @@ def saving_calls(body: Body) -> list[ir.Call]:
 def reads_saved(program: Program, cls: Cls) -> bool:
     """Whether ``backward`` takes the saved tensors, which is where torch finds that one was edited."""
     backward = classes.own_function(program, cls, "backward")
-    events = [event for block in backward.body.graph.blocks for event in block.events] if backward is not None else []
+    events = list(backward.body.graph.events()) if backward is not None else []
     return any(isinstance(event, ir.Attr) and event.name in classes.SAVED for event in events)
 
 

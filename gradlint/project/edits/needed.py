@@ -72,11 +72,12 @@ def leads_nowhere(tracer: Tracer, body: Body, saved: Saved) -> bool:
     return all(use.kind == OFF or use in kept for use in uses) and len(kept) < max(len(uses), 1)
 
 
-def is_inference(body: Body | None) -> bool:
+def is_inference(body: Body) -> bool:
     """Whether a body, or one around it, says by its name that nobody will go backward from it."""
-    while body is not None:
+    for scope in body.around():
         # The decoder of a model is called `decode`, too.
-        if roles.INFERENCE.search(body.name) or (roles.DECODES.search(body.name) and body.name.strip("_") != "decode"):
+        if roles.INFERENCE.search(scope.name) or (
+            roles.DECODES.search(scope.name) and scope.name.strip("_") != "decode"
+        ):
             return True
-        body = body.parent
     return False

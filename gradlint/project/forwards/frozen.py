@@ -35,7 +35,7 @@ class Frozen:
                 for holder in write.target.atoms:
                     named = program.world.sym(holder, f"{holder.label}.{write.name}", parent=holder)
                     aliases.append((write.value.atoms, named))
-            for event in (event for block in body.graph.blocks for event in block.events):
+            for event in body.graph.events():
                 if isinstance(event, ir.Call) and event.func >= 0 and FREEZER.search(run.labels[event.func]):
                     self._frozen_by_call(run.temps, event)
         for value, alias in aliases * 2:

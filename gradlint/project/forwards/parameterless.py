@@ -91,7 +91,7 @@ def stores_none(program: Program, run: Run) -> bool:
     for write in run.recorder.all(AttributeWrite):
         if instance in write.target.atoms and not all(is_plain(program, run.body, atom) for atom in write.value.atoms):
             return False
-    calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    calls = (event for event in run.body.graph.events() if isinstance(event, ir.Call))
     return not any(hands_over(run, call, instance) for call in calls)
 
 

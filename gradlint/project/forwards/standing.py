@@ -86,7 +86,7 @@ class Standing:
                 name = self._named(scope, mode)
                 if name.startswith(holder):
                     yield name.removeprefix(holder), mode.marks, mode.span
-        for event in (event for block in scope.graph.blocks for event in block.events):
+        for event in scope.graph.events():
             if isinstance(event, ir.SetAttr) and f"{self.tracer.label(scope, event.obj)}." != holder:
                 continue
             if isinstance(event, ir.SetAttr) or (isinstance(event, ir.Store) and not holder):

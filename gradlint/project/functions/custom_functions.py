@@ -141,6 +141,5 @@ def retains_graph(program: Program) -> bool:
     return any(
         isinstance(event, ir.Call) and any(name in ("retain_graph", "create_graph") for name, _ in event.keywords)
         for body in {body for body, _ in program.runs}
-        for block in body.graph.blocks
-        for event in block.events
+        for event in body.graph.events()
     )

@@ -29,10 +29,9 @@ def function_calls(program: Program, tracer: Tracer, run: Run) -> Iterator[Funct
     if not any(classes.is_function(cls) for cls in program.classes.values()):
         return
     calls = Calls(program, tracer.definitions, run)
-    for block in run.body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Call):
-                yield from calls.of(event)
+    for event in run.body.graph.events():
+        if isinstance(event, ir.Call):
+            yield from calls.of(event)
 
 
 class Calls:

@@ -77,8 +77,7 @@ def asks_for_second(known: Class) -> bool:
         isinstance(event, ir.Call) and any(name == "create_graph" for name, _ in event.keywords)
         for run in known.program.runs.values()
         if run is not None
-        for block in run.body.graph.blocks
-        for event in block.events
+        for event in run.body.graph.events()
     )
 
 

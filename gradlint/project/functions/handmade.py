@@ -62,16 +62,12 @@ def is_called_checkpoint(body: Body) -> bool:
 
 def recomputes(body: Body) -> bool:
     """Whether code in a body, or inside of it, turns gradients on or goes backward: it may be the real thing."""
-    pending = [body]
-    while pending:
-        inner = pending.pop()
-        pending.extend(inner.children)
-        for block in inner.graph.blocks:
-            for event in block.events:
-                if isinstance(event, ir.Attr) and event.name in ("enable_grad", "backward", "apply", "checkpoint"):
-                    return True
-                if isinstance(event, ir.Load) and event.name in ("enable_grad", "checkpoint"):
-                    return True
+    for inner in body.inside():
+        for event in inner.graph.events():
+            if isinstance(event, ir.Attr) and event.name in ("enable_grad", "backward", "apply", "checkpoint"):
+                return True
+            if isinstance(event, ir.Load) and event.name in ("enable_grad", "checkpoint"):
+                return True
     return False
 
 

@@ -117,14 +117,8 @@ class SecondOrders:
     @cached_property
     def _runs(self) -> list[Run]:
         """One run of each body: one that says nothing of gradients may hand a function to one that does."""
-        pending = [self.program.module]
-        found: list[Run] = []
-        while pending:
-            body = pending.pop()
-            run = known_run(self.program, body) if body.kind != "class" else None
-            found += [run] if run is not None else []
-            pending += body.children
-        return found
+        bodies = (body for body in self.program.module.inside() if body.kind != "class")
+        return [run for body in bodies if (run := known_run(self.program, body)) is not None]
 
     def _run_of(self, atom: Atom) -> Run | None:
         """What runs when an atom is called, if it is code of the file; a method that says nothing of gradients too."""
@@ -141,7 +135,7 @@ class SecondOrders:
 
 def calls(body: Body) -> Iterator[ir.Call]:
     """The calls in a body."""
-    return (event for block in body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    return (event for event in body.graph.events() if isinstance(event, ir.Call))
 
 
 def value(run: Run, ref: ir.Ref) -> frozenset[Atom]:

@@ -79,7 +79,7 @@ def write_form(program: Program, write: AttributeWrite) -> str | None:
 def is_asked(run: Run, write: AttributeWrite) -> bool:
     """Whether a write stands where `isinstance` has said that the target is a tensor or a parameter."""
     graph = run.body.graph
-    events = [event for block in graph.blocks for event in block.events]
+    events = list(graph.events())
     asking = {event.dst: event for event in events if isinstance(event, ir.Call) and len(event.args) == 2}
     for index in dominators_of(graph, write.block):
         first = graph.blocks[index].events[:1]

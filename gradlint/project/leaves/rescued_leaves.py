@@ -40,7 +40,7 @@ def behind(run: Run, forwards: list[Forward], flag: GradFlag) -> set[Atom]:
 def read(run: Run) -> set[Atom]:
     """The modules the gradients of whose parameters a body reads, for more than whether there are any."""
     found, looked_at = set[Atom](), set[ir.Ref]()
-    events = [event for block in run.body.graph.blocks for event in block.events]
+    events = list(run.body.graph.events())
     for event in events:
         if isinstance(event, ir.Compare) and is_none(run, event.right):
             looked_at.add(event.left)

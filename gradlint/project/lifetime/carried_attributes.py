@@ -16,7 +16,6 @@ from gradlint.ir import events as ir
 from gradlint.project import classes, purpose
 from gradlint.project.values.joining import named_attribute
 from gradlint.project.values.lineage import Lineage
-from gradlint.project.values.order import Order
 from gradlint.project.values.uses import OFF, class_around, owner_of, related
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class CarriedAttributes:
         self.tracer = evaluation.tracer
         self.known = self.tracer.definitions(self.body)
         self.lineage = Lineage(self.tracer, run)
-        self.order = Order(self.known)
+        self.order = self.tracer.order(self.body)
 
     def carried(self) -> Iterator[WalkedTwice]:
         """Yield them in source order."""
@@ -171,10 +170,7 @@ class CarriedAttributes:
         methods = {*(method.name for method in cls.children), *cls.left_out}
         if any(SETS_BACK.search(name) for name in methods - SET_UP):
             return True
-        pending = [self.program.module]
-        while pending:
-            body = pending.pop()
-            pending.extend(body.children)
+        for body in self.program.module.inside():
             if body.name not in SET_UP and any(self._touches(body, one, event, cls) for one in self._writes(body)):
                 return True
         reads = self.tracer.reads_of(event.name)

@@ -60,12 +60,10 @@ class CarriedBySteps(CarriedAttributes):
         loop = op.what.loops[-1] if op.what.loops else None
         if self.known.loops(event) != op.what.loops or (loop is not None and not self.protocol.comes_back(op, loop)):
             return False
-        block, backward = self.known.blocks[event], self.known.calls[op.what.span]
-        return block.index == op.block or self.order.precedes(event, backward) or block.index in self._behind_all(op)
-
-    def _behind_all(self, op: Op) -> set[int]:
-        """The blocks that run in each call."""
-        return self.run.unconditional() if not op.what.loops else set()
+        stored = self.known.blocks[event].index
+        if stored == op.block or self.order.precedes(event, self.known.calls[op.what.span]):
+            return True
+        return loop is None and stored in self.run.unconditional()
 
     def _made(self, op: Op, call: ir.Call, event: ir.SetAttr) -> WalkedTwice:
         store = f"{self.tracer.label(self.body, event.obj)}.{event.name}"

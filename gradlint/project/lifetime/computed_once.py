@@ -61,10 +61,7 @@ class ComputedOnce(CarriedAttributes):
 
     def _is_written_again(self, cls: Body, name: str, event: ir.Event) -> bool:
         """Whether any other statement of the file gives the attribute a value, or takes it away."""
-        pending = [self.program.module]
-        while pending:
-            body = pending.pop()
-            pending.extend(body.children)
+        for body in self.program.module.inside():
             for write in self._writes(body):
                 if write is not event and write.name == name and self._may_be_of(body, write.obj, cls):
                     return True

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains.values import Api, Fn, Obj, Sym
 from gradlint.ir import events as ir
 from gradlint.project import classes
-from gradlint.project.values.order import Order
 from gradlint.torch_model import copying_factories, factories
 
 if TYPE_CHECKING:
@@ -60,7 +58,6 @@ class FreshConstants:
 
     def __init__(self, program: Program, tracer: Tracer) -> None:
         self.program, self.tracer = program, tracer
-        self.order = cache(lambda body: Order(tracer.definitions(body)))
         self._found: dict[tuple[Body, ir.Ref, int | None], Parts] = {}
 
     def of(self, body: Body, ref: ir.Ref, part: int | None = None, depth: int = 0) -> Parts:
@@ -103,7 +100,7 @@ class FreshConstants:
         if not stores or len(stores) != len(known.seen.get(load, ())):
             return OTHER
         found = {store: self.of(body, store.src, part, depth + 1) for store in stores}
-        order = self.order(body)
+        order = self.tracer.order(body)
         around = {known.loops(store) for store in stores}
         for store, parts in found.items():
             if parts.constants and (len(around) > 1 or any(order.leads(store, o) for o in stores if o is not store)):
@@ -166,7 +163,7 @@ class FreshConstants:
 
     def _is_chosen(self, body: Body, constant: ir.Event) -> bool:
         """Whether a constant stands behind conditions of which the caller knows how they end."""
-        known, order = self.tracer.definitions(body), self.order(body)
+        known, order = self.tracer.definitions(body), self.tracer.order(body)
         surely = [assume for assume in known.events(ir.Assume) if order.precedes(assume, constant)]
         nearest = leading_to(known, constant)
         asked = [asks_for_mode(known, assume.cond) for assume in nearest]

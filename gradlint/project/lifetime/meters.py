@@ -72,10 +72,8 @@ class Meters:
     def _numbers(self) -> dict[Name, ir.Span]:
         """By what a meter goes by, where it gets a number or something off the graph."""
         found: dict[Name, ir.Span] = {}
-        pending = [self.tracer.program.module]
-        while pending:
-            body = pending.pop(0)
-            pending.extend(body.children)
+        # A number for a meter of a function says more than one for an attribute of the same name.
+        for body in sorted(self.tracer.program.module.inside(), key=lambda body: len([*body.around()])):
             known = self.tracer.definitions(body)
             for meter in self._calls(body):
                 if any(is_number(known, ref) for ref in given(known, meter.call)):

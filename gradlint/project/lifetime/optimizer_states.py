@@ -14,7 +14,6 @@ from gradlint.facts.lifetime import RunningGraph
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.lifetime.growing import spelled, spelled_ref
-from gradlint.project.values.order import Order
 from gradlint.project.values.uses import class_around
 from gradlint.project.values.valued import Valued
 from gradlint.torch_model.attributes import tensor_methods
@@ -147,7 +146,7 @@ class OptimizerStates:
     def _is_new(self, event: ir.Call, target: ir.Ref) -> bool:
         """Whether what is written was made in the same iteration: it keeps no graph of an earlier one."""
         place = spelled_ref(self.known, target)
-        order = Order(self.known)
+        order = self.tracer.order(self.body)
         return any(
             spelled(self.known, made) == place
             and self.known.loops(made) == self.known.loops(event)

@@ -6,7 +6,6 @@ What a value is stored in must not be walked itself: summing up first and going 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from functools import cache
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
@@ -21,7 +20,6 @@ from gradlint.project.lifetime.received import ADDS, CHECKS
 from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.call_uses import run_by_calling
 from gradlint.project.values.definitions import INPUTS
-from gradlint.project.values.order import Order
 from gradlint.project.values.uses import KEPT, WALKED, definer
 from gradlint.torch_model import roles
 from gradlint.torch_model.attributes import tensor_methods
@@ -46,7 +44,6 @@ class Piling:
     def __init__(self, program: Program, path: str, evaluation: Evaluation) -> None:
         self.tracer, self.evaluation = evaluation.tracer, evaluation
         self.walked = Walked(program, path, evaluation)
-        self.order = cache(lambda body: Order(self.tracer.definitions(body)))
 
     def graphs(self, run: Run) -> Iterator[PiledGraph]:
         """Yield the stores of a body, in source order, each once."""
@@ -130,7 +127,7 @@ class Piling:
         tracked = [load for load in loads if nodes.get(("ref", body, load.dst))]
         if call is None or len(tracked) != 1 or start.event not in known.blocks:
             return False
-        read, order = tracked[0], self.order(body)
+        read, order = tracked[0], self.tracer.order(body)
         stores = known.stores.get(read.name, [])
         if all(nodes.get(("def", body, store)) for store in known.assigning(read)):
             return False
@@ -170,14 +167,13 @@ class Piling:
         """Whether the body that fills an attribute also assigns or empties it."""
         assert use.holder is not None
         name = use.holder[2]
-        for block in body.graph.blocks:
-            for event in block.events:
-                if isinstance(event, ir.SetAttr) and event.name == name and not self._is_its_own(body, event):
+        for event in body.graph.events():
+            if isinstance(event, ir.SetAttr) and event.name == name and not self._is_its_own(body, event):
+                return True
+            if isinstance(event, ir.Attr) and event.name in CLEARING:
+                maker = self.tracer.definitions(body).makers.get(event.obj)
+                if isinstance(maker, ir.Attr) and maker.name == name:
                     return True
-                if isinstance(event, ir.Attr) and event.name in CLEARING:
-                    maker = self.tracer.definitions(body).makers.get(event.obj)
-                    if isinstance(maker, ir.Attr) and maker.name == name:
-                        return True
         return False
 
     def _is_its_own(self, body: Body, event: ir.SetAttr) -> bool:
@@ -234,8 +230,7 @@ def asks(body: Body) -> bool:
     """Whether a function asks what it was given."""
     return any(
         (isinstance(event, ir.Load) and event.name in CHECKS) or (isinstance(event, ir.Attr) and event.name in CHECKS)
-        for block in body.graph.blocks
-        for event in block.events
+        for event in body.graph.events()
     )
 
 

@@ -60,7 +60,7 @@ def items_of(known: Definitions, ref: ir.Ref) -> ir.Ref | None:
 def is_each(body: Body) -> bool:
     """Whether a generator expression hands out each item as it is, or a part of it: ``loss for loss in losses``."""
     makes = (ir.Call, ir.Binary, ir.Unary, ir.Assume, ir.Attr)
-    return not any(isinstance(event, makes) for block in body.graph.blocks for event in block.events)
+    return not any(isinstance(event, makes) for event in body.graph.events())
 
 
 def weighted(tracer: Tracer, known: Definitions, ref: ir.Ref) -> ir.Ref | None:

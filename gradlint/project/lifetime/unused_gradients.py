@@ -116,8 +116,8 @@ class Unused(Reading):
 
     def _is_captured(self, body: Body, name: str) -> bool:
         """Whether a function inside of the body reads its variable."""
-        read = self.tracer.definitions
-        return any(read(child).entering(name) or self._is_captured(child, name) for child in body.children)
+        inner = (one for child in body.children for one in child.inside())
+        return any(self.tracer.definitions(one).entering(name) for one in inner)
 
 
 def unused_gradients(program: Program, tracer: Tracer, run: Run, path: str) -> list[UnusedGradient]:

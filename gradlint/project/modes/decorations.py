@@ -54,7 +54,7 @@ def covers_nothing(program: Program, mark: str, wrapped: Fn) -> bool:
     if run is None:
         return False
     idle = {happening.span for happening in run.recorder.all(ModuleMode)}
-    events = (event for block in wrapped.body.graph.blocks for event in block.events)
+    events = wrapped.body.graph.events()
     work = (event for event in events if isinstance(event, (ir.Call, ir.Augment, ir.Binary, ir.SetItem)))
     return all(event.span in idle for event in work)
 

@@ -71,14 +71,10 @@ def is_indifferent(program: Program, module: Atom) -> bool:
 
 def asks_for_mode(bodies: list[Body]) -> bool:
     """Whether code of a class asks in which mode it is, or calls a dropout."""
-    pending = list(bodies)
-    while pending:
-        body = pending.pop()
-        pending.extend(body.children)
-        for block in body.graph.blocks:
-            for event in block.events:
-                if isinstance(event, ir.Attr) and (event.name == "training" or "dropout" in event.name):
-                    return True
+    for body in (inner for method in bodies for inner in method.inside()):
+        for event in body.graph.events():
+            if isinstance(event, ir.Attr) and (event.name == "training" or "dropout" in event.name):
+                return True
     return False
 
 
@@ -125,7 +121,7 @@ def may_hold(program: Program, holders: Value, module: Atom) -> bool:
 
 def is_made_in(run: Run, module: Obj) -> bool:
     """Whether a body makes the module: it is no part of one whose mode is set elsewhere."""
-    return any(module.event is event for block in run.body.graph.blocks for event in block.events)
+    return any(module.event is event for event in run.body.graph.events())
 
 
 def over_test_data(evaluation: Evaluation, run: Run, forward: Forward) -> bool:
@@ -203,14 +199,13 @@ def stuck(protocol: Protocol) -> Iterator[StuckInEval]:
 
 def written(run: Run, mode: ModuleMode) -> tuple[str, str]:
     """How the source writes the call that switches, and what it calls the module."""
-    for block in run.body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Call) and event.span == mode.span and event.func >= 0:
-                label = run.labels[event.func]
-                if mode.how == "eval":
-                    return f"{label}()", label.rpartition(".")[0]
-                given = (ref for ref in event.args if run.temps[ref] & mode.module.atoms)
-                return f"{label}(...)", next((run.labels[ref] for ref in given), "") or mode.module.name
+    for event in run.body.graph.events():
+        if isinstance(event, ir.Call) and event.span == mode.span and event.func >= 0:
+            label = run.labels[event.func]
+            if mode.how == "eval":
+                return f"{label}()", label.rpartition(".")[0]
+            given = (ref for ref in event.args if run.temps[ref] & mode.module.atoms)
+            return f"{label}(...)", next((run.labels[ref] for ref in given), "") or mode.module.name
     return f"{mode.how}(...)", mode.module.name
 
 

@@ -24,8 +24,7 @@ class InForce:
         position = next(i for i, other in enumerate(block.events) if other is event)
         found = 0
         for run in self._runs_of(body):
-            known = run.recorder.modes.get(block.index, ())
-            found |= next((modes for start, modes in reversed(known) if start <= position), 0)
+            found |= run.recorder.modes_at(block.index, position)
         return found
 
     def _runs_of(self, body: Body) -> list[Run]:

@@ -123,7 +123,7 @@ def ways_out(program: Program, run: Run) -> Iterator[Way]:
         yield Way(words, modes, run.since, last_span(run, block))
     raised = explicitly_raised(program, run)
     if raised is not None:
-        spans = [event.span for block in body.graph.blocks for event in block.events if isinstance(event, ir.Raise)]
+        spans = [event.span for event in body.graph.events() if isinstance(event, ir.Raise)]
         yield Way(f"when `{body.name or 'the module'}` raises", raised.modes, raised.since, max(spans), raised=True)
 
 
@@ -137,7 +137,7 @@ def last_span(run: Run, block: int) -> ir.Span:
 def explicitly_raised(program: Program, run: Run) -> State | None:
     """The state in which ``raise`` statements leave the body, if they do."""
     body = run.body
-    if not any(isinstance(event, ir.Raise) for block in body.graph.blocks for event in block.events):
+    if not any(isinstance(event, ir.Raise) for event in body.graph.events()):
         return None
     interpreter = Interpreter(program, body, Run(body, run.entry))
     interpreter.only_explicit = True
@@ -196,7 +196,7 @@ def only_sets(program: Program, run: Run) -> bool:
     """Whether a body does nothing but ask for modes and switch them."""
     asked = (atom.span for atom in program.asked if isinstance(atom, Obj))
     known = {*run.setters, *asked, *(happening.span for happening in run.recorder.all(ModuleMode))}
-    calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    calls = (event for event in run.body.graph.events() if isinstance(event, ir.Call))
     return all(call.span in known for call in calls)
 
 
@@ -225,12 +225,11 @@ def is_script(module: Body, run: Run) -> bool:
     if module.graph.loops:
         return True
     calls: dict[ir.Ref, ir.Span] = {}
-    for block in module.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Load) and event.name == "__name__":
-                return True
-            if isinstance(event, ir.Call):
-                calls[event.dst] = event.span
-            if isinstance(event, ir.Discard) and event.src in calls and calls[event.src] not in run.setters:
-                return True
+    for event in module.graph.events():
+        if isinstance(event, ir.Load) and event.name == "__name__":
+            return True
+        if isinstance(event, ir.Call):
+            calls[event.dst] = event.span
+        if isinstance(event, ir.Discard) and event.src in calls and calls[event.src] not in run.setters:
+            return True
     return False

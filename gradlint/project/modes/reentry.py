@@ -48,7 +48,7 @@ def reentered(run: Run) -> Iterator[Reentered]:
 
 def flat_transforms(program: Program, run: Run) -> Iterator[FlatTransform]:
     """Yield the transforms of one body whose function returns what has no graph, in source order."""
-    calls = (event for block in run.body.graph.blocks for event in block.events if isinstance(event, ir.Call))
+    calls = (event for event in run.body.graph.events() if isinstance(event, ir.Call))
     for event in calls:
         if event.func < 0 or not event.args:
             continue

@@ -119,7 +119,7 @@ def runs_tracked(program: Program, tracer: Tracer, run: Run, atom: Atom, call: i
 
 def queries(run: Run) -> Iterator[ir.Call]:
     """The calls in one body that ask for the mode in force."""
-    events = (event for block in run.body.graph.blocks for event in block.events)
+    events = run.body.graph.events()
     for event in events:
         if isinstance(event, ir.Call) and event.func >= 0:
             names = {atom.name if isinstance(atom, Api) else "" for atom in run.temps[event.func]}

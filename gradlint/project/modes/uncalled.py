@@ -24,18 +24,17 @@ def not_called(program: Program, run: Run) -> Iterator[NotCalled]:
     """Yield the statements of one body that do not do what they name, in source order."""
     makers: dict[int, ir.Event] = {}
     found: list[NotCalled] = []
-    for block in run.body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Attr):
-                makers[event.dst] = event
-            elif isinstance(event, ir.Discard) and isinstance(named := makers.get(event.src), ir.Attr):
-                if is_method(program, run, named):
-                    written = run.labels[named.dst]
-                    found.append(NotCalled(named.span, "named", written, f"{written}()", sure=True))
-            elif isinstance(event, ir.SetAttr) and event.obj >= 0:
-                fact = assigned(program, run, event)
-                if fact is not None:
-                    found.append(fact)
+    for event in run.body.graph.events():
+        if isinstance(event, ir.Attr):
+            makers[event.dst] = event
+        elif isinstance(event, ir.Discard) and isinstance(named := makers.get(event.src), ir.Attr):
+            if is_method(program, run, named):
+                written = run.labels[named.dst]
+                found.append(NotCalled(named.span, "named", written, f"{written}()", sure=True))
+        elif isinstance(event, ir.SetAttr) and event.obj >= 0:
+            fact = assigned(program, run, event)
+            if fact is not None:
+                found.append(fact)
     yield from {fact.span: fact for fact in sorted(found, key=lambda fact: fact.span)}.values()
 
 

@@ -144,7 +144,7 @@ def made_to_learn(program: Program, run: Run, forward: Forward) -> str:
 
 def is_residual(run: Run, forward: Forward) -> bool:
     """Whether the result of a forward is added to what the module was given."""
-    events = [event for block in run.body.graph.blocks for event in block.events]
+    events = list(run.body.graph.events())
     call = next((one for one in events if isinstance(one, ir.Call) and one.span == forward.span), None)
     given = run.temps[call.args[0]] if call is not None and call.args and call.args[0] >= 0 else frozenset()
     sums = (event for event in events if isinstance(event, ir.Binary) and event.op == "+")
@@ -176,14 +176,10 @@ def is_new_layer(program: Program, atom: Atom) -> bool:
 
 def loads(cls: object, names: frozenset[str] = LOADS | {"requires_grad_", "requires_grad"}) -> bool:
     """Whether a class loads weights, or switches gradients by a flag of its own."""
-    pending = list(getattr(cls, "children", ()))
-    while pending:
-        body = pending.pop()
-        pending.extend(body.children)
-        for block in body.graph.blocks:
-            for event in block.events:
-                if isinstance(event, (ir.Attr, ir.SetAttr)) and event.name in names:
-                    return True
+    for body in (inner for method in getattr(cls, "children", ()) for inner in method.inside()):
+        for event in body.graph.events():
+            if isinstance(event, (ir.Attr, ir.SetAttr)) and event.name in names:
+                return True
     return False
 
 
@@ -230,9 +226,7 @@ class Terms:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.events = {
-            event.dst: event for block in run.body.graph.blocks for event in block.events if hasattr(event, "dst")
-        }
+        self.events = {event.dst: event for event in run.body.graph.events() if hasattr(event, "dst")}
         self.own = {id(event) for event in self.events.values()}
 
     def of(self, value: Value) -> list[tuple[Atom, str]]:

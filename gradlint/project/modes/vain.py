@@ -23,10 +23,8 @@ def vain_enables(run: Run) -> Iterator[VainEnable]:
     """Yield what asks for gradients in one body although inference mode is in force, in source order."""
     found: dict[Span, VainEnable] = {}
     for block in run.body.graph.blocks:
-        changes = run.recorder.modes.get(block.index, [])
         for position, event in enumerate(block.events):
-            known = [modes for start, modes in changes if start <= position]
-            if not known or known[-1] != grad_mode.INFERENCE:
+            if run.recorder.modes_at(block.index, position) != grad_mode.INFERENCE:
                 continue
             asked = asks(run, event)
             if asked is not None:
@@ -59,10 +57,9 @@ def is_on(context: Context) -> bool:
 def entered(run: Run, regions: tuple[int, ...]) -> Span | None:
     """Where the innermost ``with torch.inference_mode()`` around something is."""
     found: Span | None = None
-    for block in run.body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Enter) and event.region in regions and event.context >= 0:
-                for atom in run.temps[event.context]:
-                    if isinstance(atom, Context) and atom.type == "torch.inference_mode":
-                        found = atom.span
+    for event in run.body.graph.events():
+        if isinstance(event, ir.Enter) and event.region in regions and event.context >= 0:
+            for atom in run.temps[event.context]:
+                if isinstance(atom, Context) and atom.type == "torch.inference_mode":
+                    found = atom.span
     return found

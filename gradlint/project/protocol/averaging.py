@@ -11,7 +11,6 @@ from gradlint.facts import Backward, Clear, Forward, Touch
 from gradlint.facts.protocol import Summed
 from gradlint.ir import events as ir
 from gradlint.project.protocol.protocol import Op, Protocol
-from gradlint.project.protocol.scaling import every_body
 from gradlint.project.protocol.wiped import is_used_elsewhere, runs_through
 from gradlint.project.values.conditions import Conditions
 from gradlint.torch_model import roles
@@ -57,7 +56,7 @@ def of_pieces(protocol: Protocol) -> Iterator[Summed]:
             continue
         inside = [op for op in protocol.ops if loop in op.what.loops and op is not backward]
         scaled = any(
-            is_rescaling(event, protocol) or divides_gradient(event, protocol) for event in every_event(protocol)
+            is_rescaling(event, protocol) or divides_gradient(event, protocol) for event in protocol.graph.events()
         )
         if not inside and not scaled and runs_through(protocol, loop) and not sums(protocol.program.module):
             span, call = backward.what.span, backward.what.call
@@ -68,7 +67,7 @@ def of_pieces(protocol: Protocol) -> Iterator[Summed]:
 def pieces_of(protocol: Protocol, loop: int) -> ir.Call | None:
     """The call that takes a batch apart, if a loop runs over its result."""
     made = Conditions(protocol).made
-    for event in every_event(protocol):
+    for event in protocol.graph.events():
         if isinstance(event, ir.Iterate) and event.dst == protocol.graph.loops[loop].iterator:
             call = made.get(event.src)
             label = protocol.run.labels[call.func] if isinstance(call, ir.Call) and call.func >= 0 else ""
@@ -116,13 +115,12 @@ def micro_batches(protocol: Protocol, conditions: Conditions, backward: Op, step
 def looped(protocol: Protocol, loop: int) -> str:
     """The number in ``for _ in range(number)``, if it is called like one of micro-batches."""
     made = Conditions(protocol).made
-    for block in protocol.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Iterate) and event.dst == protocol.graph.loops[loop].iterator:
-                call = made.get(event.src)
-                if isinstance(call, ir.Call) and protocol.run.labels[call.func] in ("range", "trange", "tqdm.trange"):
-                    label = protocol.run.labels[call.args[-1]] if call.args else ""
-                    return label if ACCUMULATES.search(label) else ""
+    for event in protocol.graph.events():
+        if isinstance(event, ir.Iterate) and event.dst == protocol.graph.loops[loop].iterator:
+            call = made.get(event.src)
+            if isinstance(call, ir.Call) and protocol.run.labels[call.func] in ("range", "trange", "tqdm.trange"):
+                label = protocol.run.labels[call.args[-1]] if call.args else ""
+                return label if ACCUMULATES.search(label) else ""
     return ""
 
 
@@ -151,7 +149,7 @@ def is_averaged(protocol: Protocol, backward: Op, step: Op) -> bool:
         return True
     if any(rescales(protocol, atom) for atom in behind_losses(protocol, backward.what.target.atoms)):
         return True
-    return any(is_rescaling(event, protocol) for event in every_event(protocol)) or sums(protocol.program.module)
+    return any(is_rescaling(event, protocol) for event in protocol.graph.events()) or sums(protocol.program.module)
 
 
 def behind_losses(protocol: Protocol, target: Value) -> set[Atom]:
@@ -171,7 +169,7 @@ def behind_losses(protocol: Protocol, target: Value) -> set[Atom]:
 def is_loss(protocol: Protocol, atom: Atom) -> bool:
     """Whether a value is what a function returned that is called a loss, and that is no code of the file."""
     event = atom.event if isinstance(atom, Obj) else None
-    if not isinstance(event, ir.Call) or not any(event is other for other in every_event(protocol)) or event.func < 0:
+    if not isinstance(event, ir.Call) or not any(event is other for other in protocol.graph.events()) or event.func < 0:
         return False
     known = any(isinstance(callee, Fn) for callee in protocol.run.temps[event.func])
     return not known and roles.LOSS.search(protocol.run.labels[event.func]) is not None
@@ -191,7 +189,7 @@ def rescales(protocol: Protocol, atom: Atom) -> bool:
         return event.op in DIVIDES
     if not isinstance(event, ir.Call) or event.func < 0:
         return False
-    if not any(event is other for other in every_event(protocol)):
+    if not any(event is other for other in protocol.graph.events()):
         return True
     if any(isinstance(callee, Fn) for callee in protocol.run.temps[event.func]):
         return True
@@ -212,22 +210,15 @@ def is_rescaling(event: ir.Event, protocol: Protocol) -> bool:
     return any(ACCUMULATES.search(label) or roles.LOSS.search(label) for label in labels)
 
 
-def every_event(protocol: Protocol) -> Iterator[ir.Event]:
-    """All events of the body."""
-    for block in protocol.graph.blocks:
-        yield from block.events
-
-
 def sums(module: Body) -> bool:
     """Whether something in the file says that losses are sums: ``reduction="sum"``, ``size_average=False``."""
-    for body in every_body(module):
+    for body in module.inside():
         constants: dict[int, object] = {}
-        for block in body.graph.blocks:
-            for event in block.events:
-                if isinstance(event, ir.Const):
-                    constants[event.dst] = event.value
-                elif isinstance(event, ir.Call):
-                    for name, ref in event.keywords:
-                        if (name, constants.get(ref)) in (("reduction", "sum"), ("size_average", False)):
-                            return True
+        for event in body.graph.events():
+            if isinstance(event, ir.Const):
+                constants[event.dst] = event.value
+            elif isinstance(event, ir.Call):
+                for name, ref in event.keywords:
+                    if (name, constants.get(ref)) in (("reduction", "sum"), ("size_average", False)):
+                        return True
     return False

@@ -159,8 +159,7 @@ class IdleSteps(Reading):
 
     def _is_grad_read(self, body: Body) -> bool:
         """Whether a body, or one inside of it, reads a gradient."""
-        own = any(event.name == "grad" for event in self.tracer.definitions(body).attributes)
-        return own or any(self._is_grad_read(child) for child in body.children)
+        return any(event.name == "grad" for one in body.inside() for event in self.tracer.definitions(one).attributes)
 
     def _is_last(self, backward: Op) -> bool:
         """Whether no step of the body can follow a pass."""

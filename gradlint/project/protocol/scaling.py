@@ -160,12 +160,11 @@ def not_updated(protocol: Protocol) -> Iterator[ScalerMisuse]:
 def is_passed_on(protocol: Protocol, use: Scaling) -> bool:
     """Whether a scaler is given to code out of sight, which may unscale or update."""
     run = protocol.run
-    for block in protocol.graph.blocks:
-        for event in block.events:
-            if isinstance(event, ir.Call) and not is_in_sight(protocol, event):
-                refs = (*event.args, *(ref for _, ref in event.keywords))
-                if any(ref >= 0 and run.temps[ref] & use.scaler.atoms for ref in refs):
-                    return True
+    for event in protocol.graph.events():
+        if isinstance(event, ir.Call) and not is_in_sight(protocol, event):
+            refs = (*event.args, *(ref for _, ref in event.keywords))
+            if any(ref >= 0 and run.temps[ref] & use.scaler.atoms for ref in refs):
+                return True
     return False
 
 
@@ -183,30 +182,20 @@ def undoes_it_by_hand(program: Program) -> bool:
 
 def is_used(program: Program, names: tuple[str, ...]) -> bool:
     """Whether something called a scaler has one of ``names`` read, anywhere in the file."""
-    return any(reads(body, names) for body in every_body(program.module))
+    return any(reads(body, names) for body in program.module.inside())
 
 
 def reads(body: Body, names: tuple[str, ...]) -> bool:
     """Whether a body reads one of ``names`` of something that is called a scaler."""
     loads: dict[int, str] = {}
-    for block in body.graph.blocks:
-        for event in block.events:
-            if isinstance(event, (ir.Load, ir.Attr)):
-                if isinstance(event, ir.Attr) and event.name in names and "scale" in loads.get(event.obj, "").lower():
-                    return True
-                loads[event.dst] = event.name
-            elif isinstance(event, ir.Item):
-                loads[event.dst] = loads.get(event.obj, "")
+    for event in body.graph.events():
+        if isinstance(event, (ir.Load, ir.Attr)):
+            if isinstance(event, ir.Attr) and event.name in names and "scale" in loads.get(event.obj, "").lower():
+                return True
+            loads[event.dst] = event.name
+        elif isinstance(event, ir.Item):
+            loads[event.dst] = loads.get(event.obj, "")
     return False
-
-
-def every_body(module: Body) -> Iterator[Body]:
-    """All bodies of a file."""
-    pending = [module]
-    while pending:
-        body = pending.pop()
-        yield body
-        pending.extend(body.children)
 
 
 def made(at: Op, form: str, scale: Op, step: Op | None, because: Reasons) -> ScalerMisuse:

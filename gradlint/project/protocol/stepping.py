@@ -62,7 +62,7 @@ def one_call_apart(step: Op, backward: Op) -> bool:
 
 def closure_misuses(program: Program, run: Run) -> Iterator[ClosureMisuse]:
     """Yield what is wrong with the closures of one body, in source order."""
-    calls = {event.span: event for event in every_event(run) if isinstance(event, ir.Call)}
+    calls = {event.span: event for event in run.body.graph.events() if isinstance(event, ir.Call)}
     for step in run.recorder.all(Step):
         call = calls.get(step.span)
         if step.through or call is None:
@@ -93,11 +93,11 @@ def idle_closure(program: Program, run: Run, ref: int) -> Fn | None:
         happens = list(inner.recorder.in_order()) if inner is not None else []
         if inner is None or not inner.complete or any(isinstance(one, (Backward, Touch)) for one in happens):
             return None
-        named = (inner.labels[e.func] for e in every_event(inner) if isinstance(e, ir.Call) and e.func >= 0)
+        named = (inner.labels[e.func] for e in inner.body.graph.events() if isinstance(e, ir.Call) and e.func >= 0)
         last = (label.rpartition(".")[2] for label in named)
         if any(roles.DIFFERENTIATES.search(name) and not roles.CLEARS.search(name) for name in last):
             return None
-        computes = any(isinstance(event, ir.Call) for event in every_event(inner))
+        computes = any(isinstance(event, ir.Call) for event in inner.body.graph.events())
         return atom if computes and len(run.temps[ref]) == 1 else None
     return None
 
@@ -111,11 +111,10 @@ def called_off(program: Program, run: Run) -> Iterator[ClosureMisuse]:
     if not isinstance(cls, Cls) or not classes.is_optimizer(cls):
         return
     for block in body.graph.blocks:
-        changes = run.recorder.modes.get(block.index, [])
         for position, event in enumerate(block.events):
             if isinstance(event, ir.Call) and event.func >= 0 and run.labels[event.func] == "closure":
-                known = [modes for start, modes in changes if start <= position]
-                if known and grad_mode.never_records(modes_inside(program, run.temps[event.func], known[-1])):
+                modes = run.recorder.modes_at(block.index, position)
+                if modes and grad_mode.never_records(modes_inside(program, run.temps[event.func], modes)):
                     yield ClosureMisuse(event.span, "off", "closure()", ())
 
 
@@ -190,7 +189,7 @@ def lasts(protocol: Protocol, optimizer: Atom, loop: int) -> bool:
 
 def kept_tensors(program: Program, run: Run) -> Iterator[KeptTensors]:
     """Yield the calls of ``zero_grad(set_to_none=False)``, in source order."""
-    for event in every_event(run):
+    for event in run.body.graph.events():
         if not isinstance(event, ir.Call) or event.func < 0 or not run.labels[event.func].endswith(".zero_grad"):
             continue
         for name, ref in event.keywords:
@@ -203,11 +202,8 @@ def kept_tensors(program: Program, run: Run) -> Iterator[KeptTensors]:
 
 def needs_tensors(program: Program) -> bool:
     """Whether gradients have to stay tensors: the file captures CUDA graphs, or adds to gradients by hand."""
-    pending = [program.module]
-    while pending:
-        body = pending.pop()
-        pending.extend(body.children)
-        events = [event for block in body.graph.blocks for event in block.events]
+    for body in program.module.inside():
+        events = list(body.graph.events())
         gradients = {event.dst for event in events if isinstance(event, ir.Attr) and event.name == "grad"}
         for event in events:
             if isinstance(event, (ir.Attr, ir.Load)) and "graph" in event.name.lower():
@@ -215,9 +211,3 @@ def needs_tensors(program: Program) -> bool:
             if isinstance(event, ir.Augment) and event.target in gradients:
                 return True
     return False
-
-
-def every_event(run: Run) -> Iterator[ir.Event]:
-    """All events of a body."""
-    for block in run.body.graph.blocks:
-        yield from block.events

@@ -141,10 +141,7 @@ class Calling:
 
 def is_inside(body: Body, other: Body) -> bool:
     """Whether ``body`` is ``other`` or stands in it."""
-    scope: Body | None = body
-    while scope is not None and scope is not other:
-        scope = scope.parent
-    return scope is other
+    return any(scope is other for scope in body.around())
 
 
 def is_differentiable(caller: Body) -> bool:

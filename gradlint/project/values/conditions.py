@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ from gradlint.domains.values import Literal
 from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Graph
     from gradlint.project.protocol.protocol import Op, Protocol
 
 
@@ -23,16 +21,17 @@ class Conditions:
     @cached_property
     def made(self) -> dict[ir.Ref, ir.Event]:
         """The event that makes each temporary."""
-        events = (event for _, event in every_event(self.protocol.graph))
+        events = self.protocol.graph.events()
         return {dst: event for event in events if (dst := getattr(event, "dst", None)) is not None}
 
     @cached_property
     def stores(self) -> dict[str, list[tuple[int, ir.Ref]]]:
         """By name, the blocks of the assignments and what they assign."""
         found: dict[str, list[tuple[int, ir.Ref]]] = {}
-        for index, event in every_event(self.protocol.graph):
-            if isinstance(event, ir.Store):
-                found.setdefault(event.name, []).append((index, event.src))
+        for block in self.protocol.graph.blocks:
+            for event in block.events:
+                if isinstance(event, ir.Store):
+                    found.setdefault(event.name, []).append((block.index, event.src))
         return found
 
     def counted(self, step: Op, loop: int | None) -> bool:
@@ -139,13 +138,6 @@ class Conditions:
         if isinstance(event, ir.Unpack):
             return event.index == 0 and self.is_next(event.src)
         return isinstance(event, ir.Next)
-
-
-def every_event(graph: Graph) -> Iterator[tuple[int, ir.Event]]:
-    """All events of a graph, each with its block."""
-    for block in graph.blocks:
-        for event in block.events:
-            yield block.index, event
 
 
 def operands(event: ir.Event) -> tuple[ir.Ref, ...]:

@@ -49,7 +49,7 @@ def source_of(run: Run, targets: Value, is_free: Callable[[Atom], bool] | None =
 
 def captured(run: Run, targets: Value, is_free: Callable[[Atom], bool]) -> Value:
     """What was made outside of a body, if ``targets`` were computed from nothing else; empty if they were not."""
-    made = {event for block in run.body.graph.blocks for event in block.events}
+    made = {*run.body.graph.events()}
     found: set[Atom] = set()
     for atom in ancestors(run, targets):
         event = atom.event if isinstance(atom, Obj) else None
@@ -83,8 +83,7 @@ def records_by_itself(run: Run, made: Collection[ir.Event]) -> bool:
     """Whether some of the events that have ``made`` things run with gradients on, whatever the mode of the caller."""
     for block in run.body.graph.blocks:
         for index, event in enumerate(block.events):
-            known = run.recorder.modes.get(block.index, ()) if event in made else ()
-            if known and next(modes for position, modes in reversed(known) if position <= index) == grad_mode.ON:
+            if event in made and run.recorder.modes_at(block.index, index) == grad_mode.ON:
                 return True
     return False
 

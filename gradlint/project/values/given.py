@@ -172,10 +172,7 @@ class Given:
     @cached_property
     def _bodies(self) -> list[Body]:
         """All functions and classes of the file, and the module."""
-        found = [self.program.module]
-        for body in found:
-            found.extend(body.children)
-        return found
+        return list(self.program.module.inside())
 
     def _called(self, run: Run) -> Iterator[tuple[ir.Call, Fn]]:
         """The functions that a body calls with gradients on: also the ``forward`` of the modules."""

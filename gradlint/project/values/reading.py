@@ -27,7 +27,7 @@ class Reading:
     @cached_property
     def order(self) -> Order:
         """The order of the events."""
-        return Order(self.known)
+        return self.tracer.order(self.body)
 
     def events(self, kind: type[E]) -> list[E]:
         """All events of one kind, block after block."""

@@ -18,6 +18,7 @@ from gradlint.project.modes.decorations import known_run
 from gradlint.project.modes.in_force import InForce
 from gradlint.project.values import event_uses
 from gradlint.project.values.definitions import Definitions
+from gradlint.project.values.order import Order
 from gradlint.torch_model.attributes import makes_tensor
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Tracer:
     def __init__(self, program: Program) -> None:
         self.program = program
         self._definitions: dict[Body, Definitions] = {}
+        self._orders: dict[Body, Order] = {}
         self._runs: dict[Body, Run | None] = {}
         self._traces: dict[Node, Trace] = {}
         self._under_way: set[Node] = set()
@@ -88,6 +90,12 @@ class Tracer:
         if body not in self._definitions:
             self._definitions[body] = Definitions(body)
         return self._definitions[body]
+
+    def order(self, body: Body) -> Order:
+        """In which order the events of ``body`` may run."""
+        if body not in self._orders:
+            self._orders[body] = Order(self.definitions(body))
+        return self._orders[body]
 
     def run(self, body: Body) -> Run | None:
         """A run of ``body``, which tells what its temporaries are."""
@@ -126,10 +134,7 @@ class Tracer:
         """Every read of an attribute of that name in the file."""
         if self._reads is None:
             self._reads = {}
-            pending = [self.program.module]
-            while pending:
-                body = pending.pop()
-                pending.extend(body.children)
+            for body in self.program.module.inside():
                 for event in self.definitions(body).attributes:
                     self._reads.setdefault(event.name, []).append((body, event))
         return self._reads.get(name, [])
@@ -318,11 +323,9 @@ def definer(body: Body, name: str) -> Body | None:
     """The function or module around ``body`` that has the variable ``name``; None for a parameter of ``body``."""
     if any(parameter.name == name for parameter in body.parameters):
         return None
-    scope = body.parent
-    while scope is not None:
+    for scope in body.parent.around() if body.parent is not None else ():
         if scope.kind != "class" and name in scope.locals:
             return None if any(parameter.name == name for parameter in scope.parameters) else scope
-        scope = scope.parent
     return None
 
 

@@ -185,32 +185,19 @@ def off(known: Class, backward: Method) -> Iterator[SecondDerivative]:
 
 def cut_on_the_way(known: Class, backward: Method, ref: ir.Ref) -> cutting.Cut | None:
     """The cut of a gradient, or of an input or output that was saved, that a returned gradient is made from."""
-    pending, seen = [ref], set[ir.Event]()
-    while pending and len(seen) < LONGEST:
-        event = backward.maker(pending.pop())
-        if event is None or event in seen:
-            continue
-        seen.add(event)
-        cut = cut_at(backward, event)
-        if cut is not None and any(matters(known, backward, source) for source in cut.sources):
-            return cut
-        pending.extend(operands(backward, event))
-    return None
+    cuts = (cut_at(backward, event) for event in behind(backward, ref))
+    return next((cut for cut in cuts if cut and any(matters(known, backward, one) for one in cut.sources)), None)
 
 
 def is_detached(backward: Method, cut: cutting.Cut) -> bool:
     """Whether an array is made of what was detached before: torch refuses anything else that requires grad."""
-    pending, seen = list(cut.sources), set[ir.Event]()
-    while pending and len(seen) < LONGEST:
-        event = backward.maker(pending.pop())
-        if event is None or event in seen:
-            continue
-        seen.add(event)
-        inner = cut_at(backward, event)
-        if inner is not None and inner.kind in cutting.SOFT:
-            return True
-        pending.extend(operands(backward, event))
-    return False
+    before = (cut_at(backward, event) for source in cut.sources for event in behind(backward, source))
+    return any(inner is not None and inner.kind in cutting.SOFT for inner in before)
+
+
+def behind(backward: Method, ref: ir.Ref) -> Iterator[ir.Event]:
+    """What a temporary was computed from, nearest first."""
+    return islice(backward.definitions.behind(ref, lambda event: operands(backward, event)), LONGEST)
 
 
 def cut_at(backward: Method, event: ir.Event) -> cutting.Cut | None:
@@ -245,8 +232,7 @@ def operands(backward: Method, event: ir.Event) -> list[ir.Ref]:
 
 def matters(known: Class, backward: Method, ref: ir.Ref) -> bool:
     """Whether a temporary is the incoming gradient, or an input or output of the function that was saved."""
-    events = backward.definitions.behind(ref, lambda event: operands(backward, event))
-    for event in islice(events, LONGEST):
+    for event in behind(backward, ref):
         if isinstance(event, ir.Load) and backward.parameter_of(event.dst) is not None:
             return True
         position = saved_position(backward, event)

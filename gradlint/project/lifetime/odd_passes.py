@@ -86,18 +86,20 @@ class OddPasses:
 
     def _start(self, call: ir.Call, target: ir.Ref, shown: str) -> Iterator[OddPass]:
         """A target that has many values: a loss that was not reduced, or one loss per device."""
-        pending = [target]
-        while pending:
-            event = self.known.makers.get(pending.pop())
-            if isinstance(event, (ir.Load, ir.Unary)) or (isinstance(event, ir.Unpack) and event.index == 0):
-                pending.extend(self.lineage.operands(event))
-            elif isinstance(event, ir.Binary) and event.op in ("*", "/", "+", "-"):
-                pending.extend(side for side in (event.left, event.right) if not self.tracer.is_plain(self.body, side))
-            elif isinstance(event, ir.Call):
+        for event in self.known.behind(target, self._scaled):
+            if isinstance(event, ir.Call):
                 form = self._many(event, direct=isinstance(self.known.makers.get(target), (ir.Load, ir.Call)))
                 if form:
                     yield OddPass(call.span, form, shown, ((event.span, "computed here"),))
                     return
+
+    def _scaled(self, event: ir.Event) -> list[ir.Ref]:
+        """What the result of an event has as many values as: through variables, signs and weights."""
+        if isinstance(event, (ir.Load, ir.Unary)) or (isinstance(event, ir.Unpack) and event.index == 0):
+            return self.lineage.operands(event)
+        if isinstance(event, ir.Binary) and event.op in ("*", "/", "+", "-"):
+            return [side for side in (event.left, event.right) if not self.tracer.is_plain(self.body, side)]
+        return []
 
     def _many(self, call: ir.Call, *, direct: bool) -> str:
         """Why a call returns many values, if it does for certain."""

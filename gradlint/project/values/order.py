@@ -34,9 +34,9 @@ class Order:
             return index < position
         return block in self._before(target)
 
-    def leads(self, one: ir.Event, other: ir.Event, avoiding: Collection[ir.Event] = ()) -> bool:
-        """Whether a path leads from ``one`` to ``other`` that runs none of ``avoiding`` in between."""
-        (start, index), (target, position) = self.at(one), self.at(other)
+    def leads(self, one: ir.Event | None, other: ir.Event, avoiding: Collection[ir.Event] = ()) -> bool:
+        """Whether a path leads from ``one``, or the entry, to ``other`` that runs none of ``avoiding`` in between."""
+        (start, index), (target, position) = self.at(one) if one is not None else (0, -1), self.at(other)
         stops: dict[int, list[int]] = {}
         for event in avoiding:
             block, at = self.at(event)

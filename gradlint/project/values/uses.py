@@ -6,6 +6,7 @@ reaches something out of sight is said to have been passed on, never to be unuse
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
@@ -19,6 +20,7 @@ from gradlint.project.modes.in_force import InForce
 from gradlint.project.values import event_uses
 from gradlint.project.values.definitions import Definitions
 from gradlint.project.values.order import Order
+from gradlint.project.values.type_checks import TypeChecks
 from gradlint.torch_model.attributes import makes_tensor
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Tracer:
         self.program = program
         self._definitions: dict[Body, Definitions] = {}
         self._orders: dict[Body, Order] = {}
+        self._type_checks: dict[Body, TypeChecks] = {}
         self._runs: dict[Body, Run | None] = {}
         self._traces: dict[Node, Trace] = {}
         self._under_way: set[Node] = set()
@@ -96,6 +99,12 @@ class Tracer:
         if body not in self._orders:
             self._orders[body] = Order(self.definitions(body))
         return self._orders[body]
+
+    def type_checks(self, body: Body) -> TypeChecks:
+        """Where ``body`` asks whether its variables hold tensors."""
+        if body not in self._type_checks:
+            self._type_checks[body] = TypeChecks(self, body)
+        return self._type_checks[body]
 
     def run(self, body: Body) -> Run | None:
         """A run of ``body``, which tells what its temporaries are."""
@@ -220,16 +229,21 @@ class Walk:
                 event_uses.EVENTS.get(type(event), event_uses.ignore)(self, body, event, key)
         elif kind == "def":
             assert isinstance(key, ir.Store)
-            for load in known.loads.get(key, ()):
-                self.to(body, load.dst)
+            self._read(body, key, known.loads.get(key, ()))
             self._captured(body, key.name)
         elif kind == "param":
             assert isinstance(key, str)
-            for load in known.entering(key):
-                self.to(body, load.dst)
+            self._read(body, None, known.entering(key))
             self._captured(body, key)
         else:
             self._read_everywhere(body, str(key))
+
+    def _read(self, body: Body, assigned: ir.Store | None, loads: Iterable[ir.Load]) -> None:
+        """What an assignment stores, or the entry brings along, is read."""
+        checks = self.tracer.type_checks(body)
+        for load in loads:
+            if checks.arrives(assigned, load):
+                self.to(body, load.dst)
 
     def _captured(self, body: Body, name: str) -> None:
         """Functions inside ``body`` read its variable ``name``."""

@@ -2,7 +2,7 @@
 
 ## Why this is wrong
 
-`chunk`, `split`, `unbind` and a loop over a tensor make several views in one call. When one of them is edited in place,
+`chunk`, `split`, `unbind`, a loop over a tensor and its unpacking into names make several views at once. When one of them is edited in place,
 autograd would have to make all of them anew, which it cannot: `RuntimeError: Output 0 of SplitBackward is a view and is
 being modified inplace. This view is the output of a function that returns multiple views`.
 
@@ -111,7 +111,7 @@ class InplaceOnMultiView(Rule):
                     fact=view,
                     op=edit.op,
                     target=edit.target.name or "the view",
-                    how="iteration" if view.how == "iteration" else f"`{view.how}`",
+                    how=view.how if view.how in ("iteration", "unpacking") else f"`{view.how}`",
                 )
 
     def fix(self, fact: ViewEdit, source: Source) -> Fix:

@@ -11,7 +11,7 @@ from gradlint.facts.edits import HiddenEdit, ViewEdit
 from gradlint.ir import events as ir
 from gradlint.project.values import demands
 from gradlint.project.values.aliases import Aliases, alias_of, read_after
-from gradlint.torch_model.tensors import locked_views
+from gradlint.torch_model.tensors import locked_views, views
 
 if TYPE_CHECKING:
     from gradlint.facts import Backward, Edit
@@ -79,6 +79,8 @@ def made_by(definitions: Definitions, run: Run, ref: ir.Ref) -> Made | None:
             source = event.src if isinstance(event, ir.Unpack) else None
             source = event.obj if isinstance(event, ir.Item) else source
             source = event.iterator if isinstance(event, ir.Next) else source
+            if isinstance(event, ir.Unpack) and is_one_view(definitions, run, event.src):
+                return Made(event, "unpacking", is_attached(run, event.src))
             found = several(definitions, run, source) if source is not None else None
             if found is not None:
                 return found
@@ -114,6 +116,15 @@ def several(definitions: Definitions, run: Run, ref: ir.Ref) -> Made | None:
         else:
             return None
     return None
+
+
+def is_one_view(definitions: Definitions, run: Run, ref: ir.Ref) -> bool:
+    """Whether a view method has made what is unpacked: one tensor for certain, where other calls may return several."""
+    event = definitions.makers.get(ref)
+    while isinstance(event, ir.Load) and (store := definitions.only(event)) is not None:
+        event = definitions.makers.get(store.src)
+    method = definitions.makers.get(event.func) if isinstance(event, ir.Call) else None
+    return isinstance(method, ir.Attr) and views().get(method.name, "multi") != "multi" and is_tensor(run, ref)
 
 
 def is_attached(run: Run, ref: ir.Ref) -> bool:

@@ -2,9 +2,10 @@
 
 ## Why this is wrong
 
-`chunk`, `split`, `unbind`, a loop over a tensor and its unpacking into names make several views at once. When one of them is edited in place,
-autograd would have to make all of them anew, which it cannot: `RuntimeError: Output 0 of SplitBackward is a view and is
-being modified inplace. This view is the output of a function that returns multiple views`.
+`chunk`, `split`, `unbind`, a loop over a tensor and its unpacking into names make several views at once. When one of
+them is edited in place, autograd would have to make all of them anew, which it cannot: `RuntimeError: Output 0 of
+SplitBackward is a view and is being modified inplace. This view is the output of a function that returns multiple
+views`.
 
 ## Examples
 

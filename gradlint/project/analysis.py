@@ -15,7 +15,7 @@ from gradlint.ir.cfg import Body
 from gradlint.linking.interface import EMPTY, Interface, View
 from gradlint.linking.reads import Reads
 from gradlint.project import classes, purpose
-from gradlint.project.edits.handed import handing_over
+from gradlint.project.edits.handed import calling_editors, handing_over
 from gradlint.project.entries import entry_modes, first_entry, recorded_modes
 from gradlint.project.forwards.evaluation import Evaluation
 from gradlint.project.gathering import facts_of
@@ -72,7 +72,11 @@ def analyse(
     solved: list[Body] = []
     while program.again():
         solved = [body for body in wanted(module, view.asked) if solve(body)]
-    unsaid = (*loops_around_steps(program, module.inside()), *handing_over(program, module.inside()))
+    unsaid = (
+        *loops_around_steps(program, module.inside()),
+        *handing_over(program, module.inside()),
+        *calling_editors(program),
+    )
     # Lambdas come to be when what is around them is lowered.
     lambdas = (body for body in wanted(module, view.asked) if body.kind == "lambda")
     for body in (*forwards_with_in_place_layers(program), *unsaid, *purpose.pipelines(program), *lambdas):

@@ -310,24 +310,27 @@ def replay_gradients(
 def replay_edit(
     ip: Interpreter, program: Program, site: calls.Site, fn: Fn, run: Run, edit: Edit, arguments: dict[str, Value]
 ) -> None:
-    """A callee edits its argument in place: the edit stands there, and here it is known whether that is a leaf."""
-    if edit.target.graph != tensor.ANY or not edit.modes.records:
-        return
-    if not all(isinstance(atom, Sym) for atom in edit.target.atoms):
-        return
+    """A callee edits its argument, or what its object holds, in place: the edit stands there.
+
+    Here it is known whether that is a leaf, and what has saved it: torch counts edits with gradients off as well.
+    """
+    of_argument = edit.target.graph == tensor.ANY and all(isinstance(atom, Sym) for atom in edit.target.atoms)
+    refused = of_argument and edit.modes.records
     given = substitute(program, fn.body, edit.target.atoms, arguments)
-    leaf = bool(given) and ip.graph_of(given) == tensor.LEAF
+    leaf = refused and bool(given) and ip.graph_of(given) == tensor.LEAF
     surely = not reaches(run.body.graph, run.body.graph.exit, without=edit.block)
     saved = saved_memory(ip, given) if surely and not leaf else ()
     modes, loops, block = ip.where()
     called = site.event.span
     if saved or edit.inside is not None:
-        target = ip.describe(given, argument(ip, site, given), called)
+        target = ip.describe(given, argument(ip, site, given) or held(ip, site, fn, edit), called)
         inside = edit.inside or edit.span
         noted = Edit(called, modes, loops, block, target, edit.op, leaf, saved, inside=inside)
-    else:
+    elif refused:
         target = replace(edit.target, atoms=given, graph=ip.graph_of(given))
         noted = Edit(edit.span, modes, loops, block, target, edit.op, leaf, called=called)
+    else:
+        return
     if leaf or saved or all(isinstance(atom, Sym) for atom in given):
         ip.recorder.note(noted)
 
@@ -343,6 +346,14 @@ def argument(ip: Interpreter, site: calls.Site, given: Value) -> str:
     """How the source calls the argument that is ``given``."""
     refs = [*site.event.args, *(ref for _, ref in site.event.keywords)]
     return next((ip.labels[ref] for ref in refs if ref >= 0 and ip.value(ref) == given), "")
+
+
+def held(ip: Interpreter, site: calls.Site, fn: Fn, edit: Edit) -> str:
+    """How the source would call what a method edits of its object; empty for anything else."""
+    receiver = fn.body.parameters[0].name if fn.body.parameters else ""
+    owner, _, name = edit.target.name.partition(".")
+    called, _, _ = ip.labels[site.event.func].rpartition(".")
+    return f"{called}.{name}" if name and called and owner == receiver else ""
 
 
 def call_back(ip: Interpreter, program: Program, site: calls.Site, given: Value) -> None:

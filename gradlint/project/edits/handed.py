@@ -1,11 +1,11 @@
-"""Bodies that hand weights to functions of the file that edit their arguments in place.
+"""Bodies that call functions of the file which edit in place what these are handed, or what their object holds.
 
-They need say nothing of gradients themselves; that the argument is a leaf is only seen in them.
+They need say nothing of gradients themselves; that a leaf is handed over, or what was saved, is only seen in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Sym
@@ -13,6 +13,7 @@ from gradlint.facts import Edit
 from gradlint.ir import events as ir
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
 
@@ -30,6 +31,24 @@ def handing_over(program: Program, bodies: Iterable[Body]) -> list[Body]:
         if any(isinstance(atom, Sym) and atom.scope is body for atom in edit.target.atoms)
     }
     return [body for body in bodies if editors and not body.relevant and reads(body, WEIGHTS) and reads(body, editors)]
+
+
+def calling_editors(program: Program) -> Iterator[Body]:
+    """The methods of which nothing else is wanted that name one which edits in place what their object holds."""
+    editors: dict[Body, set[str]] = {}
+    for (body, _), run in program.runs.items():
+        receiver = program.receiver(body)
+        held = (atom for edit in run.recorder.all(Edit) for atom in edit.target.atoms) if run is not None else ()
+        if receiver is not None and body.parent is not None and any(is_part(atom, receiver) for atom in held):
+            editors.setdefault(body.parent, set()).add(body.name)
+    for cls, names in editors.items():
+        methods = (method for method in cls.children if method.kind == "function" and not method.relevant)
+        yield from (method for method in methods if reads(method, names))
+
+
+def is_part(atom: Atom, whole: Atom) -> bool:
+    """Whether something is an attribute of ``whole``, of which no more is known."""
+    return isinstance(atom, Sym) and atom.scope is whole
 
 
 def reads(body: Body, names: Collection[str]) -> bool:

@@ -4,8 +4,8 @@
 
 `.grad` of a leaf is `None` until a backward has reached it, and again after `zero_grad()`. Whatever is done to it
 before raises `AttributeError: 'NoneType' object has no attribute 'zero_'`: the first iteration of a loop that begins by
-clearing is the usual place. `w.grad = 0` is no way to clear either: torch takes a tensor or `None`, and raises
-`TypeError`.
+clearing is the usual place. That of a tensor which does not require grad, a detached one for example, stays `None`.
+`w.grad = 0` is no way to clear either: torch takes a tensor or `None`, and raises `TypeError`.
 
 ## Examples
 
@@ -74,10 +74,10 @@ def apply(model, optimizer, gradients: list[torch.Tensor]):
 
 ## Known limits
 
-Reported only for leaves and layers that the function itself makes, and only where the first use surely comes before
-any backward; and behind `zero_grad`, where all parameters of a model are gone through in the same function or class.
-Parameters that a model does not use have no gradient either; that is not looked for. What asks first is
-silent:
+Reported only for leaves and layers that the function itself makes, and only where the first use surely comes before any
+backward; for tensors that it makes or detaches, and for which nothing asks to require grad; and behind `zero_grad`,
+where all parameters of a model are gone through in the same function or class. Parameters that a model does not use
+have no gradient either; that is not looked for. What asks first is silent:
 
 ```python
 import torch
@@ -121,7 +121,15 @@ if TYPE_CHECKING:
     from gradlint.facts.leaves import MissingGradient
     from gradlint.fix import Source
 
-CLEARED = "`{written}`: `{name}.grad` is None here, for `zero_grad` has set it to None and no backward has filled it"
+MESSAGES = {
+    "number": "`{written}` raises: a gradient is a tensor or None",
+    "cleared": "`{written}`: `{name}.grad` is None here: `zero_grad` has set it to None, and no backward has filled it",
+    "untracked": "`{written}`: `{name}.grad` is None here, for `{name}` does not require grad",
+}
+HELP = {
+    "number": "set it to None",
+    "untracked": "call `requires_grad_()` on it before anything is computed from it",
+}
 
 
 class GradMayBeNone(Rule):
@@ -138,12 +146,9 @@ class GradMayBeNone(Rule):
     def check(self, facts: Facts) -> Iterator[Draft]:
         """Report uses of gradients before any backward, and gradients set to what is no tensor."""
         for fact in facts.missing_gradients:
-            number = fact.form == "number"
-            message = "`{written}` raises: a gradient is a tensor or None" if number else None
-            message = CLEARED if fact.form == "cleared" else message
-            help_ = "set it to None" if number else None
+            message, advice = MESSAGES.get(fact.form), HELP.get(fact.form)
             yield self.finding(
-                fact.span, fact.because, fact=fact, message=message, help=help_, written=fact.written, name=fact.name
+                fact.span, fact.because, fact=fact, message=message, help=advice, written=fact.written, name=fact.name
             )
 
     def fix(self, fact: MissingGradient, source: Source) -> Fix:

@@ -6,6 +6,9 @@
 it is no part of a graph that was recorded from `x`, whatever it holds. torch raises `One of the differentiated Tensors
 appears to not have been used in the graph`. With `allow_unused=True` it returns None instead, which hides the mistake.
 
+A tensor that does not require grad, a detached one for example, has no gradient that could be asked for: `One of the
+differentiated Tensors does not require grad`.
+
 What `autograd.grad` computes it returns; it fills no `.grad`. A call as a statement does nothing.
 
 ## Examples
@@ -57,8 +60,9 @@ def slope_in_time(net, x):
 
 ## Known limits
 
-Only what nothing else reads is reported: a part that is used elsewhere in the function may be part of the graph. There
-is no fix: whether the whole or the part is wanted is not written in the code.
+Only what nothing else reads is reported: a part that is used elsewhere in the function may be part of the graph. Of
+what does not require grad the function must make it itself, and set no flag on anything it does not know. There is no
+fix: whether the whole or the part is wanted is not written in the code.
 
 ```python
 import torch
@@ -92,11 +96,13 @@ MESSAGES = {
     "view": "`{name}` is a new tensor, and no part of the graph that `{call}` walks",
     "leaf": "nothing is computed from `{name}`, so `{call}` finds no gradient for it",
     "dropped": "`{call}` fills no `.grad`, and what it returns is dropped",
+    "untracked": "`{name}` does not require grad, so `{call}` raises",
 }
 HELP = {
     "view": "ask for the gradient of the whole and take the part of that, or compute the output from the part",
     "leaf": "compute the output from it, or ask for no gradient of it",
     "dropped": "use what it returns, or call `backward()`",
+    "untracked": "call `requires_grad_()` on it before the output is computed from it",
 }
 
 
@@ -115,4 +121,5 @@ class UnusedGradient(Rule):
         """Report gradients asked of what nothing was computed from, and such that are dropped."""
         for unused in facts.unused_gradients:
             message, advice = MESSAGES[unused.form], HELP[unused.form]
-            yield self.finding(unused.span, message=message, help=advice, name=unused.name, call=unused.call)
+            because = ((unused.made, "made here, without `requires_grad`"),) if unused.made is not None else ()
+            yield self.finding(unused.span, because, message=message, help=advice, name=unused.name, call=unused.call)

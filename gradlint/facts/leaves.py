@@ -126,7 +126,8 @@ class Rebound(Struct, frozen=True):
 class MissingGradient(Struct, frozen=True):
     """A gradient is used that nothing has filled (``none``), or set to what is no tensor (``number``).
 
-    ``cleared``: ``zero_grad`` has set it to None, and nothing has filled it since.
+    ``untracked``: the tensor does not require grad, so nothing ever fills it. ``cleared``: ``zero_grad`` has set it to
+    None, and nothing has filled it since.
     """
 
     span: Span

@@ -48,13 +48,15 @@ class UnusedGradient(Struct, frozen=True):
     """``call`` asks for a gradient that is not there: the output does not depend on ``name``.
 
     ``form``: ``view`` (taken after, or beside, what the output was computed from), ``leaf`` (nothing else uses it),
-    ``dropped`` (the gradient is there, and nobody takes it).
+    ``dropped`` (the gradient is there, and nobody takes it), ``untracked`` (it does not require grad: it was ``made``
+    without, and nothing asks for it).
     """
 
     span: Span
     form: str
     name: str
     call: str
+    made: Span | None = None
 
 
 class ReversedStop(Struct, frozen=True):

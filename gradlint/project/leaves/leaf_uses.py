@@ -199,11 +199,27 @@ class Leaves(Reading):
         leaving = pads_that_leave(self.body.graph)
         for read in [event for event in self.events(ir.Attr) if event.name == "grad"]:
             uses = [one for one in self.known.readers.get(read.dst, ()) if isinstance(one, ir.Attr)]
+            if not uses or self.known.blocks[read].pad not in leaving:
+                continue
+            name = self.run.labels[read.obj]
+            written = f"{name}.grad.{uses[0].name}"
             made = self._made_here(self.value(read.obj))
-            if uses and made is not None and self.known.blocks[read].pad in leaving and self._is_unfilled(made, read):
-                name = self.run.labels[read.obj]
+            if made is not None and self._is_unfilled(made, read):
                 because = ((made.span, "made here, without a gradient"),)
-                yield MissingGradient(uses[0].span, "none", name, f"{name}.grad.{uses[0].name}", because)
+                yield MissingGradient(uses[0].span, "none", name, written, because)
+            untracked = self.untracked(read.obj)
+            if untracked is not None and not self._is_asked_or_given(read):
+                because = ((untracked.span, "made here, without `requires_grad`"),)
+                yield MissingGradient(uses[0].span, "untracked", name, written, because)
+
+    def _is_asked_or_given(self, read: ir.Attr) -> bool:
+        """Whether the body compares a gradient of that name, or assigns one: it knows that there may be none."""
+        label = self.label(read.obj)
+        same = [one.dst for one in self.events(ir.Attr) if one.name == "grad" and self.label(one.obj) == label]
+        readers = (reader for ref in same for reader in self.known.readers.get(ref, ()))
+        if any(isinstance(reader, (ir.Compare, ir.Assume)) for reader in readers):
+            return True
+        return any(write.name == "grad" for write in self.events(ir.SetAttr))
 
     def _are_tensors(self, value: Value) -> bool:
         return bool(value) and all(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in value)

@@ -43,6 +43,9 @@ class Unused(Reading):
                 continue
             allowed = "allow_unused" in dict(call.keywords)
             for ref in self._parts(self.given(call, 1, "inputs")):
+                made = self.untracked(ref)
+                if made is not None:
+                    yield UnusedGradient(call.span, "untracked", self.label(ref) or "it", label, made.span)
                 form = self._form(ref)
                 if form == "view" or (form == "leaf" and not allowed):
                     event = self.known.makers[ref]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
-from gradlint.domains.values import Api, Value
+from gradlint.domains import tensor
+from gradlint.domains.values import TENSOR, Api, Fn, Obj, Value
+from gradlint.facts import GradFlag
 from gradlint.ir import events as ir
 from gradlint.project.values.order import Order
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.uses import Tracer
@@ -36,6 +39,43 @@ class Reading:
     def value(self, ref: ir.Ref) -> Value:
         """What a temporary may be."""
         return self.run.temps[ref] if 0 <= ref < len(self.run.temps) else frozenset()
+
+    def untracked(self, ref: ir.Ref) -> ir.Event | None:
+        """What makes the one tensor that a temporary is, if that was made without a graph and never requires grad.
+
+        A flag that is set on something of which it is not known what it is may be set on this.
+        """
+        value = self.value(ref)
+        atom = next(iter(value), None)
+        if not isinstance(atom, Obj) or any(self._may_require_grad(one) for one in value):
+            return None
+        if any(self._may_mark(call, value) for call in self.events(ir.Call)):
+            return None
+        return atom.event if isinstance(atom.event, ir.Call) else None
+
+    def _may_require_grad(self, atom: Atom) -> bool:
+        """Whether something may be no tensor that this body makes, or may hang on a graph, or become a leaf."""
+        if not isinstance(atom, Obj) or atom.type != TENSOR or atom.event not in self.known.blocks:
+            return True
+        place = self.run.places.get(atom)
+        if place is None or not place.graph or place.graph & ~(tensor.CUT | tensor.PLAIN):
+            return True
+        flags = [flag.target.atoms for flag in self.run.recorder.all(GradFlag) if flag.value is not False]
+        return any(atom in target or not all(isinstance(one, Obj) for one in target) for target in flags)
+
+    def _may_mark(self, call: ir.Call, value: Value) -> bool:
+        """Whether a call may make what it is given require grad: its function does, or is of another file, or nothing
+        is done with what it returns.
+        """
+        given = (*call.args, *(ref for _, ref in call.keywords))
+        if not any(self.value(ref) & value for ref in given):
+            return False
+        if any(isinstance(reader, ir.Discard) for reader in self.known.readers.get(call.dst, ())):
+            return True
+        bodies = [atom.body for atom in self.value(call.func) if isinstance(atom, Fn)]
+        if any(self.program.stubs.is_stub(body) for body in bodies):
+            return True
+        return any(run is None or run.recorder.all(GradFlag) for run in map(self.tracer.run, bodies))
 
     def maker(self, ref: ir.Ref) -> ir.Event | None:
         """The event that makes a temporary."""

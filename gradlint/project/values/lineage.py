@@ -45,10 +45,29 @@ class Lineage:
         self.tracer, self.run, self.body = tracer, run, run.body
         self.known = tracer.definitions(run.body)
         self.forwards = {forward.span: forward for forward in run.recorder.all(Forward)}
+        self._joined: dict[ir.Load, dict[ir.Event, None]] = {}
 
     def of(self, ref: ir.Ref) -> dict[ir.Event, None]:
         """The events whose results ``ref`` is surely computed from, on the graph all the way, nearest first."""
-        return dict.fromkeys(self.known.behind(ref, self.operands))
+        found = dict.fromkeys(self.known.behind(ref, self.operands))
+        for load in [event for event in found if isinstance(event, ir.Load)]:
+            found.update(self._common(load))
+        return found
+
+    def _common(self, load: ir.Load) -> dict[ir.Event, None]:
+        """What all branches agree on that may have given a variable its value, in the same iteration."""
+        if load not in self._joined:
+            self._joined[load] = {}
+            stores = self.known.assigning(load)
+            if len(stores) > 1 and None not in self.known.seen[load] and self._is_of_branches(stores, load):
+                first, *others = (self.of(store.src) for store in stores)
+                self._joined[load] = {event: None for event in first if all(event in other for other in others)}
+        return self._joined[load]
+
+    def _is_of_branches(self, stores: list[ir.Store], load: ir.Load) -> bool:
+        """Whether assignments stand before a read, in the same loops: none is of an earlier iteration."""
+        loops = self.known.loops(load)
+        return all(self.known.loops(store) == loops and store.span < load.span for store in stores)
 
     def possible(self, ref: ir.Ref) -> dict[ir.Event, None]:
         """The events that ``ref`` may be computed from on the graph, through every assignment that is seen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Api, Cls, Context, Fn
+from gradlint.domains.values import Api, Cls, Context, Fn, Obj
 from gradlint.ir import events as ir
 from gradlint.project import classes, contracts
 from gradlint.project.values.uses import Tracer, class_around
@@ -13,6 +13,7 @@ from gradlint.torch_model import grad_contexts, roles
 from gradlint.transfer.calls import MARKS
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
 
@@ -143,7 +144,7 @@ def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event
             known = isinstance(atom, Context) or (
                 isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS)
             )
-            if not known and roles.GUARDS.search(atom.label or "context"):
+            if not known and roles.GUARDS.search(decorator_name(tracer, scope, atom) or "context"):
                 return True
     known_body = tracer.definitions(body)
     regions = known_body.blocks[event].regions
@@ -156,6 +157,14 @@ def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event
         if not understood and (not label or roles.GUARDS.search(label)) and not roles.CASTS.search(label):
             return True
     return False
+
+
+def decorator_name(tracer: Tracer, body: Body, atom: Atom) -> str:
+    """How the source calls a decorator of a body, without the arguments that it is given; empty if it has no name."""
+    event = atom.event if isinstance(atom, Obj) else None
+    if atom.label or body.parent is None or not isinstance(event, ir.Call):
+        return atom.label
+    return tracer.label(body.parent, event.func)
 
 
 def data_of(tracer: Tracer, body: Body, event: ir.Event) -> str:

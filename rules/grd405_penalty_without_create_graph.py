@@ -36,9 +36,10 @@ def critic_loss(critic, x):
 
 ## Known limits
 
-The gradient and the backward must be in one function; the function must say by its name that it computes a penalty; or
-it is the `forward` of a module that returns the gradient beside the value, as forces with an energy. Between them every
-operation must be known to keep the graph, or the whole term of the loss to be a constant. Saliency maps, which nobody
+The gradient and the backward must be in one function, and every operation between them be known to keep the graph, or
+the whole term of the loss be a constant. Otherwise the function that returns it, the module whose `forward` does, or
+the variable that is added to a loss must be called a penalty; or it is a `forward` that returns the gradient beside the
+value, as forces with an energy. Saliency maps, which nobody
 backwards, and detached gradients are silent.
 
 ```python

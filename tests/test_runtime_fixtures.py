@@ -46,6 +46,9 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
         MAYBE,
         "the caller goes backward from what is returned",
     ),
+    "GRD405/penalties:gradient_penalty:torch.autograd.grad": (MAYBE, "the caller goes backward from what is returned"),
+    "GRD405/penalties:forward:torch.autograd.grad": (MAYBE, "the caller goes backward from what is returned"),
+    "GRD405/penalties:critic_loss:torch.autograd.grad": (MAYBE, "the caller goes backward from what is returned"),
     "GRD501/updates_by_hand:data_of_parameters_bad:loss.backward": (
         MAYBE,
         "updates by hand are no steps that are recorded",

@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains import grad_mode, tensor
+from gradlint.domains import tensor
 from gradlint.domains.values import GRAD, Literal, Obj, Sym, Value
 from gradlint.ir import events as ir
 from gradlint.project.values import demands
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
 
@@ -30,13 +31,6 @@ class FlatTerms:
         for term in self._terms(target):
             if self._is_flat(term):
                 yield from self._gradients(self._value(term))
-
-    def returned(self) -> Iterator[tuple[ir.Return, ir.Call]]:
-        """Those that a function which computes a penalty, by its name, returns nothing else of."""
-        if PENALTY.search(self.run.body.name) and not grad_mode.never_records(self.run.entry):
-            for event in self.known.events(ir.Return):
-                if event.src is not None and self._is_flat(event.src):
-                    yield from ((event, call) for call in self._gradients(self._value(event.src)))
 
     def _terms(self, target: ir.Ref) -> Iterator[ir.Ref]:
         """The temporaries that are added up to ``target``, on any path."""
@@ -87,3 +81,9 @@ class FlatTerms:
             event = atom.event if isinstance(atom, Obj) and atom.type == GRAD else None
             if isinstance(event, ir.Call) and event in self.known.blocks:
                 yield event
+
+
+def is_penalty(body: Body) -> bool:
+    """Whether a function, or the class that it is the ``forward`` of, computes a term of a loss by its name."""
+    cls = body.parent if body.name in ("forward", "__call__") and body.parent is not None else None
+    return PENALTY.search(cls.name if cls is not None and cls.kind == "class" else body.name) is not None

@@ -14,14 +14,16 @@ from gradlint.facts import Backward, Clear, GradFlag, Touch
 from gradlint.facts.lifetime import OddPass
 from gradlint.ir import events as ir
 from gradlint.project import purpose
-from gradlint.project.lifetime.flat_terms import FlatTerms
+from gradlint.project.lifetime.flat_terms import PENALTY, FlatTerms, is_penalty
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.uses import KEPT, PASSED, RETURNED, STORED, YIELDED, class_around
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
+    from gradlint.ir.events import Span
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.protocol.protocol import Op, Protocol
+    from gradlint.project.values.uses import Trace
 
 PARALLEL = frozenset({"torch.nn.DataParallel", "torch.nn.parallel.DataParallel"})
 WEIGHTED = frozenset(
@@ -163,10 +165,33 @@ class OddPasses:
                 yield OddPass(event.span, "flat", "autograd.grad(...)", ((call.span, "backward here"),))
 
     def _penalties(self) -> Iterator[OddPass]:
-        """The same in a penalty that a function returns."""
-        for event, call in FlatTerms(self.known, self.run).returned():
-            if self._lacks_graph(call):
-                yield OddPass(call.span, "flat", "autograd.grad(...)", ((event.span, "returned here"),))
+        """The same in what is a penalty by its name: a variable that is added to a loss, or what a function returns."""
+        if grad_mode.never_records(self.run.entry):
+            return
+        for call in self.known.events(ir.Call):
+            trace = self.tracer.trace(("ref", self.body, call.dst)) if self._lacks_graph(call) else None
+            if trace is None:
+                continue
+            returned = (use.event.span for use in trace.of(RETURNED) if use.body is self.body)
+            reasons = [(span, "returned here") for span in returned if is_penalty(self.body)]
+            reasons += [(span, "added to the loss here") for span in self._added(trace)]
+            if reasons:
+                yield OddPass(call.span, "flat", "autograd.grad(...)", (min(reasons),))
+
+    def _added(self, trace: Trace) -> Iterator[Span]:
+        """Where a variable that has the name of a penalty is added to something."""
+        for kind, body, store in trace.nodes:
+            if kind == "def" and body is self.body and isinstance(store, ir.Store) and PENALTY.search(store.name):
+                for load in self.known.loads.get(store, ()):
+                    yield from self._sums(load.dst)
+
+    def _sums(self, term: ir.Ref) -> Iterator[Span]:
+        """Where a temporary is added to something, weighted or not."""
+        for reader in self.known.readers.get(term, ()):
+            if isinstance(reader, (ir.Binary, ir.Augment)) and reader.op == "+":
+                yield reader.span
+            elif isinstance(reader, ir.Binary) and reader.op in ("*", "/"):
+                yield from self._sums(reader.dst)
 
     def _lacks_graph(self, call: ir.Call) -> bool:
         """Whether a call computes gradients that have no graph for certain."""

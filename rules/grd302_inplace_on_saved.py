@@ -130,7 +130,7 @@ reports them.
 
 The fix writes the edit out of place, or edits a clone. Values stay the same, memory use grows, and another name for the
 same tensor no longer sees the change: it is unsafe and never applied unasked. Where others certainly have to see the
-edit (a parameter, a view, an argument, an item of a list) there is no fix.
+edit (a parameter, a view, an argument, a part of an item of a list) there is no fix.
 
 ## Runtime check
 

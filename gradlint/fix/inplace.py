@@ -105,7 +105,9 @@ def out_of_place(source: Source, edit: Edit, *, of_view: bool = False) -> tuple[
         raise NoFix("others have to see the edit")
     place = source.place(edit.span)
     node = place.node
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, (ast.Name, ast.Attribute)):
+    if isinstance(node, ast.AugAssign) and (edit.op != "[]=" or not isinstance(node.target, ast.Subscript)):
+        if edit.alias and isinstance(node.target, ast.Subscript):
+            raise NoFix("a part of a tensor is written to it again")
         _require_own(source, place, node.target)
         return (_plain_assignment(source, node),)
     if isinstance(node, ast.Expr):
@@ -231,17 +233,16 @@ def _renamed(source: Source, function: ast.Attribute) -> TextEdit:
 
 
 def _cloned(source: Source, place: Place) -> TextEdit:
-    """Write ``x = x.clone()`` in front of ``x[i] = y``."""
+    """Write ``x = x.clone()`` in front of ``x[i] = y``; in ``x[i][j] = y``, ``x`` may be a list of tensors."""
     node = place.node
     target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
     if not isinstance(target, ast.Subscript):
         raise NoFix("the edit is part of something larger")
-    while isinstance(target, ast.Subscript):
-        target = target.value
-    if not isinstance(node, (ast.Assign, ast.AugAssign)) or not isinstance(target, ast.Name):
+    edited = target.value
+    if not isinstance(node, (ast.Assign, ast.AugAssign)) or not isinstance(edited, ast.Name):
         raise NoFix("what is edited has no name")
-    _require_own(source, place, target)
-    return blocks.inserted(source, node, f"{target.id} = {target.id}.clone()")
+    _require_own(source, place, edited)
+    return blocks.inserted(source, node, f"{edited.id} = {edited.id}.clone()")
 
 
 def _require_own(source: Source, place: Place, target: ast.expr) -> None:
@@ -249,7 +250,9 @@ def _require_own(source: Source, place: Place, target: ast.expr) -> None:
     if isinstance(target, ast.Attribute) and any(target.attr in fields for fields in several_results().values()):
         raise NoFix(f"`{target.attr}` may be a field of a named tuple, which nothing can be put in")
     parts = target
-    while isinstance(parts, ast.Attribute):
+    while isinstance(parts, (ast.Attribute, ast.Subscript)):
+        if isinstance(parts, ast.Subscript) and any(isinstance(part, ast.Call) for part in ast.walk(parts.slice)):
+            raise NoFix("the key would be computed twice")
         parts = parts.value
     if not isinstance(parts, ast.Name):
         raise NoFix("what is edited has no name")

@@ -72,6 +72,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD314/lent:add:features.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
     "GRD314/lent:as_array:image.detach_": (MAYBE, "who goes on with what is detached is not recorded"),
     "GRD314/lent:first_as_number:images[0].detach_": (MAYBE, "who goes on with what is detached is not recorded"),
+    "GRD206/cast:__init__:nn.Parameter": (MAYBE, "calls that make tensors of parameters are recorded from level 2"),
     "GRD218/attributes:update_bad:self.log_alpha": (MAYBE, "which tensors an optimizer has is not recorded"),
     "GRD231/toggled:derivative:factor.requires_grad": (MAYBE, "what required grad before is not recorded"),
     "GRD231/toggled:slope_of_sites:node.requires_grad_": (MAYBE, "what required grad before is not recorded"),

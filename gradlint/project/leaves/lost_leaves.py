@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
-from gradlint.domains.values import RESULT, TENSOR, Atom, Literal, Obj, ordered
+from gradlint.domains.values import RESULT, TENSOR, Api, Atom, Literal, Obj, ordered
 from gradlint.facts import Backward, GradFlag
 from gradlint.facts.leaves import GradRead, NoLeaf
 from gradlint.ir import events as ir
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 STAYS = frozenset("float cpu contiguous type type_as to requires_grad_".split())
 """Methods that return the tensor itself where there is nothing to change: mostly so."""
+DEFAULT = frozenset(("torch.float32", "torch.float"))
+"""What floats are where nothing else is said."""
 DEEPEST = 6
 
 
@@ -112,8 +114,13 @@ def is_moved(run: Run, known: Definitions, atom: Atom) -> bool:
     name = _label(run, atom).rpartition(".")[2]
     if name == "to":
         only = run.temps[event.args[0]] if event.args and event.args[0] >= 0 else frozenset()
-        return bool(only) and not any(isinstance(one, Literal) and one.value == "cpu" for one in only)
+        return bool(only) and not any(isinstance(one, (Api, Literal)) and _stays(one) for one in only)
     return name not in STAYS
+
+
+def _stays(target: Api | Literal) -> bool:
+    """Whether a tensor is mostly there, or of that type, already: no ``to`` makes another one then."""
+    return target.name in DEFAULT if isinstance(target, Api) else target.value == "cpu"
 
 
 def _label(run: Run, atom: Atom) -> str:

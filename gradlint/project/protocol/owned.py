@@ -9,6 +9,7 @@ from gradlint.domains.values import PARAMETER, STATE_DICT, TENSOR, Obj, Value
 from gradlint.facts import GradFlag, Step
 from gradlint.facts.leaves import AliasedState, Unowned, Unrestored
 from gradlint.ir import events as ir
+from gradlint.project.edits.kept_items import may_pass_by, taking
 from gradlint.project.leaves import freezes
 from gradlint.project.protocol import ownership
 from gradlint.project.values.reading import Reading
@@ -251,16 +252,22 @@ class Owned(Reading):
         for index, freeze in enumerate(flags):
             later = (flag for flag in flags[index + 1 :] if flag.value is True)
             spans = [flag.span for flag in later if freezes.covers(self.program, flag.target, freeze.target)]
-            thaws = [event for span in spans for event in events.get(span, ())]
+            thaws = [event for span in spans for event in events.get(span, ()) if not self._chooses(event)]
             if freeze.value is not False or freeze.span not in events or not thaws:
                 continue
             start = events[freeze.span][0]
             for out in self.events(ir.Return):
-                between = start.span < out.span < spans[0]
+                between = start.span < out.span < thaws[0].span
                 if between and self._always_before(start, thaws[0]) and self._leaves(start, out, thaws):
-                    because = ((freeze.span, "frozen here"), (spans[0], "restored only here"))
+                    because = ((freeze.span, "frozen here"), (thaws[0].span, "restored only here"))
                     yield Unrestored(out.span, freeze.target.name, because)
                     break
+
+    def _chooses(self, thaw: ir.Event) -> bool:
+        """Whether a loop makes some of its items trainable and leaves others alone: that restores nothing."""
+        method = self.method(thaw) if isinstance(thaw, ir.Call) else thaw
+        loop = taking(self.known, method.obj) if isinstance(method, (ir.Attr, ir.SetAttr)) else None
+        return loop is not None and may_pass_by(self.known, thaw, loop)
 
     def _always_before(self, start: ir.Event, thaw: ir.Event) -> bool:
         """Whether a freeze, or the loop that it stands in, comes before a thaw on every path."""

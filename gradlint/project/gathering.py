@@ -215,7 +215,7 @@ def facts_of(
         hook_misuses=hook_misuses(program, evaluation.tracer, run, path),
         constant_losses=constant_losses(evaluation.tracer, protocol, path),
         fed_opponents=fed_opponents(path, evaluation, protocol),
-        lost_freezes=list(freezes.lost(program, run)),
+        lost_freezes=list(freezes.lost(program, evaluation.tracer.definitions(body), run)),
         misspelt=list(freezes.misspelt(program, run)),
         arrays=list(arrays(program, evaluation.tracer, run)),
         integer_leaves=recorder.all(IntegerLeaf),

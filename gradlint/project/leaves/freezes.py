@@ -12,16 +12,32 @@ from difflib import SequenceMatcher
 from functools import cache
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import INSTANCE, PARAMETER, RESULT, TENSOR, Api, Atom, Cls, Literal, Obj, Sym, Unknown
+from gradlint.domains.values import (
+    CONTAINER,
+    INSTANCE,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    TENSOR,
+    Api,
+    Atom,
+    Cls,
+    Literal,
+    Obj,
+    Sym,
+    Unknown,
+)
 from gradlint.facts import AttributeWrite, Backward, Forward, GradFlag, LostFreeze, ModuleMode, Operand, Step
 from gradlint.ir import events as ir
 from gradlint.ir.paths import dominators_of
 from gradlint.project import classes
+from gradlint.project.edits.kept_items import taking
 
 if TYPE_CHECKING:
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
 
 RIGHT = "requires_grad"
 PLAUSIBLE = frozenset({"require_grad", "require_grads", "requires_grads", "required_grad", "need_grad", "needs_grad"})
@@ -38,7 +54,7 @@ LAYER = re.compile(r"\.(?:fc\d*|lm_head|(?:layer|conv|bn)\d+)$")
 """What the models of torchvision and Transformers call layers of theirs, for models whose class is out of sight."""
 
 
-def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
+def lost(program: Program, known: Definitions, run: Run) -> Iterator[LostFreeze]:
     """Freezes without effect in one body, in source order."""
     flags = run.recorder.all(GradFlag)
     for write in run.recorder.all(AttributeWrite):
@@ -53,7 +69,7 @@ def lost(program: Program, run: Run) -> Iterator[LostFreeze]:
             yield LostFreeze(
                 flag.span, form, flag.target.name, f"{flag.target.name}.requires_grad_(...)", flag=flag.value
             )
-    yield from undone(program, run, flags)
+    yield from undone(program, known, run, flags)
     if FREEZES.search(run.body.name) and not flags:
         for mode in run.recorder.all(ModuleMode):
             if mode.how == "train":
@@ -108,7 +124,7 @@ def flag_form(run: Run, flag: GradFlag) -> str | None:
     return None
 
 
-def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFreeze]:
+def undone(program: Program, known: Definitions, run: Run, flags: list[GradFlag]) -> Iterator[LostFreeze]:
     """Freezes that a later statement undoes before anything was computed with them."""
     uses: list[Span] = [h.span for kind in (Forward, Backward, Step) for h in run.recorder.all(kind)]
     unconditional = run.unconditional()
@@ -126,7 +142,7 @@ def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFr
             between = any(freeze.span < use < thaw.span for use in uses)
             if between or thaw.value is not True or thaw.block not in unconditional or are_apart(freeze, thaw):
                 continue
-            if covers(program, thaw.target, freeze.target):
+            if covers(program, thaw.target, freeze.target) and not spares_some(known, run, thaw, freeze):
                 yield LostFreeze(
                     freeze.span,
                     "undone",
@@ -141,6 +157,29 @@ def undone(program: Program, run: Run, flags: list[GradFlag]) -> Iterator[LostFr
 def are_apart(freeze: GradFlag, thaw: GradFlag) -> bool:
     """Whether two loops of their own set the flags of items under a number, which are hardly the same ones."""
     return freeze.target.name.endswith("[...]") and freeze.loops[-1:] != thaw.loops[-1:]
+
+
+def spares_some(known: Definitions, run: Run, thaw: GradFlag, freeze: GradFlag) -> bool:
+    """Whether a thaw is of one item of a list, or of a list that the body has put together, unlike the freeze."""
+    one, of = listed(known, run, thaw)
+    other, others = listed(known, run, freeze)
+    put_together = {atom for atom in of if isinstance(atom.event, ir.Build)}
+    return (one and bool(of) and not other) or not put_together <= others
+
+
+def listed(known: Definitions, run: Run, flag: GradFlag) -> tuple[bool, frozenset[Obj]]:
+    """The list of which the items get a flag one by one, and whether only the one under a number or key gets it."""
+    events = (event for event in (*known.events(ir.SetAttr), *known.calls.values()) if event.span == flag.span)
+    for event in events:
+        method = known.makers.get(event.func) if isinstance(event, ir.Call) else event
+        ref = method.obj if isinstance(method, (ir.Attr, ir.SetAttr)) else ir.OPAQUE_REF
+        item, turn = known.makers.get(ref), taking(known, ref)
+        iterate = known.makers.get(turn.iterator) if turn is not None else None
+        whole = item.obj if isinstance(item, ir.Item) else iterate.src if isinstance(iterate, ir.Iterate) else -1
+        held = run.temps[whole] if whole >= 0 else ()
+        lists = (atom for atom in held if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR))
+        return isinstance(item, ir.Item), frozenset(lists)
+    return False, frozenset()
 
 
 def covers(program: Program, outer: Operand, inner: Operand) -> bool:

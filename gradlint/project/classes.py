@@ -120,6 +120,15 @@ def is_method(body: Body) -> bool:
     return body.parent is not None and body.parent.kind == "class"
 
 
+def takes_no_self(method: Body) -> bool:
+    """Whether a function in a class is no method for all that the names of parameters tell: its first one has another
+    name than ``self``, which the first one of a sibling has. It is called on the class, as if it were static.
+    """
+    siblings = method.parent.children if method.parent is not None else []
+    firsts = {body: body.parameters[0].name for body in (method, *siblings) if body.parameters}
+    return firsts.get(method, "self") not in ("self", "cls") and "self" in firsts.values()
+
+
 def is_abstract(body: Body) -> bool:
     """Whether a method does nothing but raise, or nothing at all: a class that inherits it has the code."""
     if body.kind != "function" or body.parent is None or body.parent.kind != "class":

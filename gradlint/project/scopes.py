@@ -19,6 +19,7 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.ir.cfg import Body
+from gradlint.project import classes
 
 BUILTINS = frozenset(dir(builtins))
 CONVENTIONAL = {
@@ -124,7 +125,7 @@ class Scopes:
             return None
         fn = self.functions.get(body)
         marks = fn.marks if fn is not None else ()
-        if "builtins.staticmethod" in marks:
+        if "builtins.staticmethod" in marks or classes.takes_no_self(body):
             return None
         cls = self.class_of(parent)
         if "builtins.classmethod" in marks:

@@ -252,3 +252,5 @@ INPUTS = re.compile(
     r"|(?:real|train|batch|input|target)_(?:x|y|inputs?|images?|imgs?|data|labels?|targets?|batch))$"
 )
 """Names of what a training loop takes from its data."""
+TOKENS = re.compile(r"(?:^|[._])(?:\w+_)?(?:tokens?|ids)\d*$")
+"""Names of the integers that a language model reads and says."""

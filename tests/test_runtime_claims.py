@@ -512,6 +512,11 @@ def test_in_place_on_what_is_saved() -> None:
     unseen = judge(finding("GRD302"), backwards=(backward(place(12), errors=(error,)),))
     assert unseen.verdict is INCONCLUSIVE
     assert judge(finding("GRD302"), raised=raised(error, place(12))).verdict is INCONCLUSIVE
+    refused = judge(finding("GRD302"), calls=(call("__setitem__", errors=("RuntimeError: a leaf Variable",)),))
+    assert (refused.verdict, refused.figures) == (
+        INCONCLUSIVE,
+        ("another error came first: `RuntimeError: a leaf Variable`",),
+    )
 
 
 # GRD402

@@ -31,6 +31,9 @@ def edits_what_is_saved(question: Question) -> Answer:
     if question.level < 3:
         raised = " (a backward raised that a saved tensor was modified)" if errors else ""
         return undecided(f"{question.ran}{raised}; edits of saved tensors are recorded at level 3")
+    refused = next(iter(errors_of([row.errors for row in question.at(recording.calls)], "")), None) or question.raised()
+    if refused:
+        return undecided(f"another error came first: `{refused}`")
     if errors:
         return undecided(
             f"{question.ran}; a backward raised that a saved tensor was modified, and the edit was not seen"

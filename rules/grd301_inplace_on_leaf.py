@@ -106,7 +106,8 @@ def total_loss(losses):
 ## Known limits
 
 Only what is known to be a leaf that requires grad is reported: the parameter of a function is not, unless a call in the
-same file hands it one. Frozen parameters,
+same file hands it one. In a method `reset_parameters` that nobody in sight calls it is only possible: FSDP calls that
+with gradients off. Frozen parameters,
 buffers, `.data`, `.grad`, copies by boolean or list index, and code that runs with gradients off for another reason
 (a decorated caller, a post-accumulate hook, the `forward` of a `torch.autograd.Function`) are silent:
 
@@ -166,7 +167,8 @@ class InplaceOnLeaf(Rule):
                 handed = ((edit.called, "a leaf is handed over here"),) if edit.called else edit.handed_over()
                 because = (*facts.unguarded, *handed)
                 target = edit.target.name or "the tensor"
-                yield self.finding(edit.span, because, fact=edit, op=edit.op, target=target)
+                certainty = Certainty.POSSIBLE if edit.left_to_others else Certainty.LIKELY
+                yield self.finding(edit.span, because, fact=edit, certainty=certainty, op=edit.op, target=target)
 
     def fix(self, fact: Edit, source: Source) -> Fix:
         """Edit the leaf with gradients off; a total of losses is rather computed anew."""

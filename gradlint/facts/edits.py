@@ -21,7 +21,8 @@ class Edit(Happening, frozen=True):
     ``called`` is the call that hands the tensor to the function of this file in which the edit stands, if any.
     ``alias``: the memory belongs to another tensor as well, of which the target is a view. ``inside``: where in a
     function that is given the target here the edit itself stands. ``some`` keep one of the things that the target may
-    be, where it is not known to be that one.
+    be, where it is not known to be that one. ``left_to_others``: it stands in a method that torch itself calls with
+    gradients off, and nobody in sight calls it.
     """
 
     target: Operand
@@ -33,6 +34,7 @@ class Edit(Happening, frozen=True):
     alias: bool = False
     inside: Span | Elsewhere | None = None
     some: tuple[tensor.Saved, ...] = ()
+    left_to_others: bool = False
 
     def handed_over(self) -> Reasons:
         """Where the target is given to the function that edits it, and where that does; nothing for an edit here."""

@@ -104,6 +104,15 @@ def is_called_out_of_sight(program: Program, body: Body, solved: Collection[Body
     return False
 
 
+def is_left_to_others(program: Program, body: Body) -> bool:
+    """Whether nobody in sight calls ``reset_parameters`` of a module, which torch calls with gradients off.
+
+    FSDP does so for what was made on the meta device (torch/distributed/fsdp/_init_utils.py).
+    """
+    by_name = body.name == "reset_parameters" and body.parent is not None and body.parent.kind == "class"
+    return by_name and not any(program.module.calls(body.name)) and not callers_elsewhere(program, body)
+
+
 def calls_from(program: Program, body: Body, entry: int) -> Iterator[tuple[Fn, int]]:
     """The functions of the file that a body calls when it is entered in the modes ``entry``, each with its modes."""
     for mode in grad_mode.each(entry):

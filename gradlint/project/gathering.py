@@ -38,7 +38,7 @@ from gradlint.project.edits.recurrences import recurrences
 from gradlint.project.edits.refused_edits import refused_detaches, refused_edits
 from gradlint.project.edits.stale_loops import stale_loops
 from gradlint.project.edits.view_edits import hidden_edits, view_edits
-from gradlint.project.entries import called_off, called_unguarded
+from gradlint.project.entries import called_off, called_unguarded, is_left_to_others
 from gradlint.project.forwards.evaluation import Evaluation
 from gradlint.project.functions.checkpoint_edits import edited_checkpoints
 from gradlint.project.functions.checkpoints import checkpoints
@@ -288,6 +288,7 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
     passes = run.recorder.all(Backward)
     leaves: set[tuple[int, int]] = set()
     supposed = saved_by_loss(program, evaluation.tracer, run)
+    left = is_left_to_others(program, run.body)
     for edit in run.recorder.all(Edit):
         start = edit.span[:2]
         if start in leaves:
@@ -298,7 +299,7 @@ def edits(program: Program, evaluation: Evaluation, run: Run) -> Iterator[Edit]:
         kept = kept_items.saved(evaluation.tracer.definitions(run.body), run, edit)
         saved, backwarded = needed.needed(program, evaluation.tracer, run, passes, edit, kept)
         saved = saved or supposed.get(edit.span, ())
-        yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf)
+        yield replace(edit, saved=saved, backwarded=backwarded, writes_leaf=writes_leaf, left_to_others=left)
 
 
 def is_of_frozen(evaluation: Evaluation, edit: Edit) -> bool:

@@ -87,7 +87,8 @@ def is_kept(x):
 
 Only inputs that are tensors of floats as far as an annotation or their use tells, and outputs. What is neither, such as
 a mask that `forward` has computed, may stand on `ctx`, and so may what is marked as not differentiable, and what
-`backward` takes away again. Containers that are filled elsewhere are not followed.
+`backward` takes away again. Where `backward` reads nothing but the shape and the type of an input, only memory is lost:
+that is reported as possible. Containers that are filled elsewhere are not followed.
 
 ```python
 import torch
@@ -152,6 +153,7 @@ class TensorOnCtx(Rule):
                     kept.span,
                     tuple((read, "read here") for read in kept.reads[:1]),
                     fact=kept,
+                    certainty=Certainty.POSSIBLE if kept.measured else Certainty.LIKELY,
                     attribute=kept.attribute,
                     tensor=kept.name,
                     role=f"which owns {role}" if kept.owner else role,

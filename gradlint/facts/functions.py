@@ -14,7 +14,8 @@ class KeptTensor(Struct, frozen=True):
     """``ctx.attribute`` holds a tensor. ``role``: ``input`` or ``output`` of the function; ``name`` is the tensor's.
 
     ``owner``: what is kept is an object, of which an attribute is the output. ``reads`` are where backward reads it;
-    ``alone``: it is the only thing that is assigned there, and nothing is given to ``save_for_backward``.
+    ``alone``: it is the only thing that is assigned there, and nothing is given to ``save_for_backward``. ``measured``:
+    backward reads nothing of it but its shape, its type or where it lies.
     """
 
     span: Span
@@ -24,6 +25,7 @@ class KeptTensor(Struct, frozen=True):
     owner: bool = False
     reads: tuple[Span, ...] = ()
     alone: bool = False
+    measured: bool = False
 
 
 class BrokenState(Struct, frozen=True):

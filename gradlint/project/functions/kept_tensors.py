@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import TENSOR, Atom, Fn, Obj
+from gradlint.domains.values import TENSOR, Api, Atom, Fn, Obj
 from gradlint.facts.functions import KeptTensor
 from gradlint.ir import events as ir
 from gradlint.project.functions import function_tensors, lending
@@ -21,6 +21,11 @@ INDICES = re.compile(
     r"(?:^|_)(?:idx|ids?|ind(?:s|ex|ices)?|arg\w*|mask|perm\w*|counts?|sizes?|shapes?|lens?|lengths?|order|ptrs?|cnts?|steps?)\d*(?:_|$)"
 )
 """Names of integers and of tensors of these, which no graph hangs on."""
+
+MEASURES = frozenset(
+    "shape size dim ndim ndimension numel dtype device layout is_cuda requires_grad new_zeros new_empty".split()
+)
+"""What is read of a tensor without a look at its values."""
 
 EMPTIES = frozenset({"pop", "popitem", "clear"})
 """Methods that take things out of a container."""
@@ -47,7 +52,31 @@ def described(known: Class, writer: Method, event: ir.SetAttr, part: ir.Ref, rol
     saved = saves([method for method in (known.forward, known.setup) if method is not None])
     alone = part == event.src and not owner and len(other) == 1 and not saved
     spans = tuple(read.span for read in reads)
-    return KeptTensor(event.span, event.name, writer.label(part), role, owner, spans, alone)
+    measured = bool(reads) and all(
+        is_measured(known.backward, read.dst) for read in reads if known.backward is not None
+    )
+    return KeptTensor(event.span, event.name, writer.label(part), role, owner, spans, alone, measured)
+
+
+def is_measured(backward: Method, ref: ir.Ref) -> bool:
+    """Whether nothing is read of a tensor but its shape, its type or where it lies."""
+    for reader in backward.definitions.readers.get(ref, ()):
+        if isinstance(reader, ir.Store):
+            loads = backward.definitions.loads.get(reader, ())
+            if not all(is_measured(backward, load.dst) for load in loads):
+                return False
+        elif isinstance(reader, ir.Attr):
+            if reader.name not in MEASURES:
+                return False
+        elif not (isinstance(reader, ir.Call) and reader.args[:1] == (ref,) and is_like(backward, reader)):
+            return False
+    return True
+
+
+def is_like(backward: Method, call: ir.Call) -> bool:
+    """Whether a call makes a tensor of the shape and type of its first argument: ``torch.zeros_like(x)``."""
+    function = backward.value(call.func)
+    return bool(function) and all(isinstance(atom, Api) and atom.name.endswith("_like") for atom in function)
 
 
 def role_of(known: Class, writer: Method, ref: ir.Ref) -> tuple[str, bool]:

@@ -37,6 +37,7 @@ ROOT = frozenset((ABOVE, APART))
 SMALL = re.compile(r"(?:^|[._])(?:eps\w*|epsilon|tol\w*|tiny|zero|min\w*|thresh\w*|delta)$", re.IGNORECASE)
 """Names of the constants by which things are kept away from zero."""
 NOT_A_NUMBER = frozenset("isnan isinf isfinite".split())
+LEAVES_OUT = frozenset("nanmean nansum nanmedian nanquantile".split())
 KEPT_AWAY = frozenset("where masked_fill exp sigmoid softmax softplus".split())
 CLAMPS = frozenset("clamp clamp_ clamp_min clip maximum max".split())
 SQUARES = frozenset(("square", "pow"))
@@ -188,7 +189,7 @@ class NanGradients(Expressions):
         for arm in self._replaced(call):
             event = self.source(arm)
             one = next(self._singular(arm), None)
-            if one is None or one[0] is not event or self._is_safe(one[2]):
+            if one is None or one[0] is not event or self._is_safe(one[2]) or self._has_gaps(one[2]):
                 continue
             sure = self._stands(one[0], call)
             if sure is not None:
@@ -213,6 +214,11 @@ class NanGradients(Expressions):
             kept = (self.name(test) == "isfinite") != turned
             if pick.truth == kept and self.key(self.subject(test)) == self.key(pick.arm):
                 yield pick.arm
+
+    def _has_gaps(self, ref: ir.Ref) -> bool:
+        """Whether something is computed by leaving out what is no number: it is data, of which some is missing."""
+        behind = self.known.behind(ref, self.known.sources)
+        return any(isinstance(event, ir.Call) and self.name(event) in LEAVES_OUT for event in behind)
 
     def _is_safe(self, ref: ir.Ref) -> bool:
         """Whether something is surely kept away from zero: a constant is added to it, or it is clamped."""

@@ -297,8 +297,13 @@ class Interpreter:
                     place = self.state.place(root)
                     self.state.places[root] = place._replace(saved=place.saved | kept)
 
-    def edit(self, event: Any, target: Value, operand: Operand, op: str, others: list[Value]) -> None:
-        """An in-place edit of ``target``: what it writes to, and how the target stands afterwards."""
+    def edit(
+        self, event: Any, target: Value, operand: Operand, op: str, others: list[Value], among: Value = frozenset()
+    ) -> None:
+        """An in-place edit of ``target``: what it writes to, and how the target stands afterwards.
+
+        ``among``: the target is one of these, whose method is called.
+        """
         gradients.edit(self, event, target, operand.name, op)
         inference.used(self, target, "edited", op, event.span)
         kept: list[frozenset[tensor.Saved]] = []
@@ -311,6 +316,9 @@ class Interpreter:
                 not operand.cut and not may_be_copy and all(self.graph_of_atom(root) == tensor.LEAF for root in roots)
             )
             kept += [self.state.keepers(root) for root in roots]
+        for atom in among - target if target <= among else ():
+            if isinstance(atom, (Obj, Sym, Unknown)):
+                kept += [self.state.keepers(root) for root in self.state.roots(atom)]
         # Which of several objects the target is may hang on the path that saved one of them: all must be saved.
         some = tuple(sorted(frozenset().union(*kept), key=lambda s: s.span))
         saved = some if all(kept) else ()

@@ -349,7 +349,8 @@ def edit(ip: Interpreter, site: Site, target: Value, name: str) -> Value:
     """``tensor.add_(other)``."""
     operands = [target, *site.values()]
     saving.save_operands(ip, site.event, name, operands, target)
-    ip.edit(site.event, target, ip.operand(receiver_ref(ip, site)), name, site.values())
+    receiver = ip.operand(receiver_ref(ip, site))
+    ip.edit(site.event, target, receiver, name, site.values(), receiver.atoms)
     result = ip.operate(site.event, name.rstrip("_"), operands)
     after = operators.edited(ip, site.event, target, result)
     saving.save_result(ip, site.event, name, operands, after)

@@ -84,6 +84,8 @@ class Run(Struct):
     """What each number, array or copy without a graph was made from, where it was handed over in a container."""
     passed_on: dict[Atom, set[tensor.Saved]] = field(default_factory=dict)
     """What keeps results of a loop of the iteration before, which stand under the same atom as the next ones."""
+    lists: set[Atom] = field(default_factory=set)
+    """What a module has returned that is a list or a tuple, and that somebody runs over."""
     plain: dict[Atom, int] = field(default_factory=dict)
     """Where objects that were not computed stand on the graph."""
     grads_read: set[Atom] = field(default_factory=set)

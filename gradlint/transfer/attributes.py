@@ -35,7 +35,7 @@ from gradlint.domains.values import (
 from gradlint.facts import AttributeWrite, ContextMisuse, GradFlag, InferenceUse
 from gradlint.facts.leaves import GradRead
 from gradlint.ir import events as ir
-from gradlint.project import members
+from gradlint.project import classes, members
 from gradlint.torch_model import grad_contexts, mode_queries, names_parameter, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
@@ -282,12 +282,28 @@ def item_in(ip: Interpreter, event: Any, atom: Atom) -> Value:
     if isinstance(atom, Obj) and atom.type == SCALAR:
         return frozenset((ip.world.obj(event, SCALAR),))
     if isinstance(atom, Obj) and ip.program.is_tensor(ip, atom):
-        return ip.part(event, frozenset((atom,)))
+        if not hands_out_several(ip, atom):
+            return ip.part(event, frozenset((atom,)))
+        ip.run.lists.add(atom)
+        return ip.make(event, TENSOR, ip.graph_of_atom(atom), via="forward", owner=atom.owner)
     if isinstance(atom, Obj) and ip.program.is_module(atom):
         return held_by(ip, event, atom)
     if isinstance(atom, Sym):
         return frozenset((ip.world.sym(atom.scope, f"{atom.path}[...]", parent=atom),))
     return TOP
+
+
+def hands_out_several(ip: Interpreter, result: Obj) -> bool:
+    """Whether a module has returned ``result``, and its ``forward`` returns a list or a tuple on some way out."""
+    cls = result.owner.cls if isinstance(result.owner, Obj) and ip.state.place(result).via == "forward" else None
+    forward = classes.own_function(ip.program, cls, "forward") if cls is not None else None
+    run = ip.program.run(forward.body, grad_mode.INHERITED) if forward is not None else None
+    ways = [way for group in run.returned.values() for way in group] if run is not None else []
+    return any(
+        isinstance(atom, Tuple) or (isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR))
+        for way in ways
+        for atom in way.value
+    )
 
 
 def held_by(ip: Interpreter, event: Any, container: Obj) -> Value:

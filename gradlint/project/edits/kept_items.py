@@ -52,7 +52,7 @@ def is_of_tensor(definitions: Definitions, run: Run, ref: ir.Ref | None, turn: i
     item = definitions.makers.get(ref) if ref is not None else None
     iterate = definitions.makers.get(turn.iterator)
     whole = item.obj if isinstance(item, ir.Item) else iterate.src if isinstance(iterate, ir.Iterate) else -1
-    atoms = run.temps[whole] if whole >= 0 else ()
+    atoms = run.temps[whole] - run.lists if whole >= 0 else ()
     return any(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in atoms)
 
 

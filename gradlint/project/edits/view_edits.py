@@ -137,7 +137,8 @@ def is_attached(run: Run, ref: ir.Ref) -> bool:
 def is_tensor(run: Run, ref: ir.Ref) -> bool:
     """Whether what a loop runs over is a tensor for certain."""
     value = run.temps[ref] if ref >= 0 else frozenset()
-    return bool(value) and all(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in value)
+    tensors = (atom for atom in value if isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER))
+    return bool(value) and value == frozenset(tensors) - run.lists
 
 
 # -- with gradients off ------------------------------------------------------------------------------------

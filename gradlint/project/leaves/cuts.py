@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Tracer
 
+MACHINE = frozenset("os sys time datetime platform socket argparse json re".split())
+"""Modules of Python's whose functions return texts, numbers and settings."""
 DEEPEST = 80
 """A value that is computed in more steps than this is taken to be on the graph."""
 DATA = re.compile(
@@ -207,6 +209,8 @@ class Cuts:
             return OFF if not attached and self._is_plain(atom) else ON
         if not isinstance(atom, Obj) or self._is_flagged(atom):
             return ON
+        if self._is_of_machine(atom):
+            return OFF
         cut = cutting.of(self.run, self.definitions, atom)
         if cut is not None:
             return Off(True, frozenset(self._blamed(cut, atom, None, depth)))
@@ -224,6 +228,11 @@ class Cuts:
         if origins:
             return self._joined(list(origins), depth) if self._is_transparent(atom) else ON
         return OFF if atom.type == SCALAR or (graph and not graph & ~tensor.NO_GRAPH) else ON
+
+    def _is_of_machine(self, atom: Obj) -> bool:
+        """Whether a function of Python's has made something that knows no tensors: ``os.environ.get("RANK")``."""
+        funcs = self._temp(atom.event.func) if isinstance(atom.event, ir.Call) else frozenset()
+        return bool(funcs) and all(isinstance(one, Api) and one.name.partition(".")[0] in MACHINE for one in funcs)
 
     def _held(self, atom: Obj, depth: int) -> Off:
         """An object of a class of torch is what it was made of: a distribution."""

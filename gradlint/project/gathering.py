@@ -272,7 +272,7 @@ def backwards(program: Program, run: Run) -> Iterator[Backward]:
     flags = run.recorder.all(GradFlag)
     wanted = run.flags_read - rescued(program, run)
     for backward in run.recorder.backwards():
-        own = {flag.span for flag in flags if flag.target.atoms & backward.target.atoms}
+        own = {flag.span for flag in flags if flag.target.atoms >= backward.target.atoms}
         meant = backward.deliberate and not (backward.how == "grad" and backward.target.cut)
         flagged = frozenset[Span]() if meant else backward.target.flagged - (wanted - own)
         target = replace(backward.target, flagged=flagged)

@@ -112,7 +112,7 @@ class Search(Reading):
             return None
         event, ref, value = held[0]
         layers = any(self.program.is_module(atom) for atom in value)
-        if store is not None and len(items) == 1 and self._is_trick(store, ref):
+        if (store is not None and len(items) == 1 and self._is_trick(store, ref)) or self._is_hidden_elsewhere(name):
             return None
         at = store if store is not None and store.span <= event.span else event
         maker = self.known.makers.get(ref)
@@ -227,6 +227,20 @@ class Search(Reading):
         maker = self.known.makers.get(store.src)
         single = isinstance(maker, ir.Build) and maker.items == (item,)
         return single and isinstance(self.known.makers.get(item), (ir.Load, ir.Attr))
+
+    def _is_hidden_elsewhere(self, name: str) -> bool:
+        """Whether another method of the class hides in the attribute what was there before: it is meant to hide."""
+        for body in self.cls.body.children:
+            known = self.tracer.definitions(body)
+            for store in known.events(ir.SetAttr) if body is not self.body else ():
+                whole = known.makers.get(store.src)
+                item = (
+                    known.makers.get(whole.items[0]) if isinstance(whole, ir.Build) and len(whole.items) == 1 else None
+                )
+                own = store.name == name and owner_of(self.tracer, body, store.obj) is self.cls.body
+                if own and isinstance(item, ir.Load):
+                    return True
+        return False
 
     # -- tensors and buffers -------------------------------------------------------------------------------
 

@@ -46,13 +46,15 @@ def leads_nowhere(known: Class) -> bool:
 
 
 def is_plain_function(known: Class) -> bool:
-    """Whether the file calls ``forward`` itself, or hands it on, and never ``apply``."""
+    """Whether the file calls ``forward`` itself, of the class or an instance, or hands it on, and never ``apply``."""
     used = set[str]()
     for run in filter(None, known.program.runs.values()):
         for block in run.body.graph.blocks if run.temps else ():
             for event in block.events:
-                if isinstance(event, ir.Attr) and event.obj >= 0 and known.cls in run.temps[event.obj]:
-                    used.add(event.name)
+                if isinstance(event, ir.Attr) and event.obj >= 0:
+                    owners = run.temps[event.obj]
+                    if any(atom is known.cls or (isinstance(atom, Obj) and atom.cls is known.cls) for atom in owners):
+                        used.add(event.name)
     return "forward" in used and "apply" not in used
 
 

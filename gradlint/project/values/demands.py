@@ -25,10 +25,15 @@ MOST_ATOMS = 400
 def of(run: Run) -> dict[Atom, int]:
     """The places on the graph that parameters of a solved body must have."""
     found: dict[Atom, int] = dict.fromkeys(run.grads_read, tensor.LEAF)
+    flags = [flag for flag in run.recorder.all(GradFlag) if flag.value is not False]
+    made_leaves = {atom for flag in flags for atom in flag.target.atoms}
     for backward in run.recorder.all(Backward):
         if backward.target.attached or backward.through:
             continue
-        source = only_source(run, frozenset(backward.target.atoms))
+        target = frozenset(backward.target.atoms)
+        if made_leaves & (ancestors(run, target) - target):
+            continue  # it reaches these, whatever they were computed from
+        source = only_source(run, target)
         if source is not None and source not in backward.target.atoms:
             found.setdefault(source, tensor.GRAPH)
     return found

@@ -106,6 +106,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD403/components", "all_in_one"): "what a function of another file returns beside a loss is not told",
     ("GRD403/components", "Penalised"): "what a function of another file returns beside a loss is not told",
     ("GRD403/stopping", "MovingAverage"): "what an object of another file keeps is not told",
+    ("GRD403/kept_for_itself", "History"): "what an object of another file keeps is not told",
     ("GRD420/losses", "masked_loss"): "on which path a function of another file returns a constant is not told",
     ("GRD420/losses", "silenced_loss"): "on which path a function of another file returns a constant is not told",
     ("GRD420/chosen", "Matching"): "on which path a function of another file returns a constant is not told",

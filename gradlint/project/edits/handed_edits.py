@@ -12,6 +12,7 @@ from gradlint.facts.edits import SharedEdit
 from gradlint.ir import events as ir
 from gradlint.project.edits.argument_edits import argument_edits
 from gradlint.project.values.aliases import alias_of, read_after
+from gradlint.project.values.call_uses import argument_ref
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom, Fn
@@ -80,17 +81,3 @@ def is_edited(atom: Atom, argument: ArgumentEdit) -> bool:
     if isinstance(atom, Sym):
         return atom.path == argument.parameter
     return isinstance(atom, Obj) and atom.event.span == argument.edit.span
-
-
-def argument_ref(fn: Fn, call: ir.Call, parameter: str) -> ir.Ref | None:
-    """The temporary that a call gives to a parameter."""
-    if call.starred:
-        return None
-    for name, ref in call.keywords:
-        if name == parameter:
-            return ref
-    names = [each.name for each in fn.body.parameters if each.kind == "positional"]
-    if fn.receiver is not None:
-        names = names[1:]
-    index = names.index(parameter) if parameter in names else len(call.args)
-    return call.args[index] if index < len(call.args) else None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
-from gradlint.project.lifetime.piling import CLEARING
+from gradlint.project.lifetime.growing import CLEARING
 
 if TYPE_CHECKING:
     from gradlint.project.values.lineage import Lineage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.ir import events as ir
@@ -14,6 +15,8 @@ MOST_BLOCKS = 8
 """How far above an assignment its condition is looked for."""
 MOST_PARTS = 40
 """How many parts of what is assigned are looked at."""
+CLEARING = frozenset({"clear", "pop", "popleft"})
+"""Methods that empty a container."""
 
 
 def begins(known: Definitions, store: ir.Event) -> bool:
@@ -69,6 +72,17 @@ def overwrites(known: Definitions, event: ir.Event) -> bool:
     if isinstance(known.makers.get(event.obj), ir.Item):
         return False
     return not adds_to(known, event)
+
+
+def emptied(known: Definitions, name: str) -> Iterator[ir.Event]:
+    """The events of a body that assign or empty the attribute ``name``, whatever was there before."""
+    for event in known.events(ir.SetAttr):
+        if event.name == name and not isinstance(known.makers.get(event.src), ir.Augment) and not adds_to(known, event):
+            yield event
+    for method in known.attributes:
+        maker = known.makers.get(method.obj)
+        if method.name in CLEARING and isinstance(maker, ir.Attr) and maker.name == name:
+            yield method
 
 
 def adds_to(known: Definitions, event: ir.SetAttr | ir.SetItem) -> bool:

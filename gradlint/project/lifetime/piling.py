@@ -15,7 +15,7 @@ from gradlint.facts.lifetime import PiledGraph
 from gradlint.ir import events as ir
 from gradlint.ir.cfg import Body
 from gradlint.project.forwards import outcomes
-from gradlint.project.lifetime.growing import adds_to, overwrites
+from gradlint.project.lifetime.growing import emptied, overwrites
 from gradlint.project.lifetime.received import ADDS, CHECKS
 from gradlint.project.lifetime.walked import Walked
 from gradlint.project.values.call_uses import run_by_calling
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Node, Use
-
-CLEARING = frozenset({"clear", "pop", "popleft"})
-"""Methods that empty a container."""
 
 
 class Piling:
@@ -166,19 +163,7 @@ class Piling:
     def _is_emptied(self, body: Body, use: Use) -> bool:
         """Whether the body that fills an attribute also assigns or empties it."""
         assert use.holder is not None
-        name = use.holder[2]
-        for event in body.graph.events():
-            if isinstance(event, ir.SetAttr) and event.name == name and not self._is_its_own(body, event):
-                return True
-            if isinstance(event, ir.Attr) and event.name in CLEARING:
-                maker = self.tracer.definitions(body).makers.get(event.obj)
-                if isinstance(maker, ir.Attr) and maker.name == name:
-                    return True
-        return False
-
-    def _is_its_own(self, body: Body, event: ir.SetAttr) -> bool:
-        known = self.tracer.definitions(body)
-        return isinstance(known.makers.get(event.src), ir.Augment) or adds_to(known, event)
+        return any(emptied(self.tracer.definitions(body), str(use.holder[2])))
 
     def _is_walked(self, use: Use) -> bool:
         """Whether somebody goes backward from all that the store holds; from its last item is something else."""

@@ -23,7 +23,7 @@ from gradlint.project.linked.spent import spent
 from gradlint.project.linked.stakes import Stakes
 from gradlint.project.linked.told_calls import ToldCalls
 from gradlint.project.values import demands
-from gradlint.project.values.uses import OFF
+from gradlint.project.values.uses import KEPT, OFF, is_lasting
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -310,7 +310,20 @@ class Telling:
             if index == 0 and receiver is not None:
                 continue
             uses = self.evaluation.tracer.trace(("param", body, parameter.name)).uses
-            yield parameter.name, shown_uses(uses)
+            kept = {(KEPT, self._keeper(body, use), use.sure) for use in uses if use.kind == KEPT and self._lasts(use)}
+            told_of = shown_uses(use for use in uses if use.kind != KEPT)
+            yield parameter.name, tuple(sorted(kept.union(told_of)))
+
+    def _lasts(self, use: Use) -> bool:
+        return is_lasting(self.evaluation.tracer, use)
+
+    def _keeper(self, body: Body, use: Use) -> str:
+        """What keeps a parameter's value when ``body`` has returned, as `told_use` reads it."""
+        assert use.holder is not None
+        kind, owner, name = use.holder
+        if kind == "param":
+            return str(name) if owner is body and any(one.name == name for one in body.parameters) else ""
+        return f".{name}" if owner is body.parent else ""
 
 
 def in_fixed_order(effects: Iterable[told.Effect]) -> tuple[told.Effect, ...]:

@@ -289,6 +289,20 @@ def parameters_for(event: ir.Call, ref: ir.Ref, fn: Fn) -> list[str]:
     return [name for one in found for name in ([one] if one in known else rest)]
 
 
+def argument_ref(fn: Fn, call: ir.Call, parameter: str) -> ir.Ref | None:
+    """The temporary that a call gives to a parameter."""
+    if call.starred:
+        return None
+    for name, ref in call.keywords:
+        if name == parameter:
+            return ref
+    names = [each.name for each in fn.body.parameters if each.kind == "positional"]
+    if fn.receiver is not None:
+        names = names[1:]
+    index = names.index(parameter) if parameter in names else len(call.args)
+    return call.args[index] if index < len(call.args) else None
+
+
 def through(walk: Walk, body: Body, event: ir.Call, fn: Fn, parameter: str) -> None:
     """The uses of a parameter, seen from a call."""
     if not inside(fn, grad_mode.INHERITED) & grad_mode.RECORDS:
@@ -305,8 +319,27 @@ def through(walk: Walk, body: Body, event: ir.Call, fn: Fn, parameter: str) -> N
 
 def kept(walk: Walk, body: Body, event: ir.Call, fn: Fn, use: Use) -> None:
     """A function adds the value to something that it was given, or to the object that it is a method of."""
-    if use.holder is None or use.holder[0] not in ("attr", "param"):
+    if not uses.is_lasting(walk.tracer, use):
         return
-    loops = frozenset(walk.tracer.definitions(body).loops(event))
-    label = walk.tracer.label(body, event.func)
-    walk.use(uses.KEPT, body, event, f"{label}(...)", sure=use.sure, loops=loops, holder=use.holder)
+    assert use.holder is not None
+    known, holder = walk.tracer.definitions(body), use.holder
+    loops = frozenset(known.loops(event))
+    label = f"{walk.tracer.label(body, event.func)}(...)"
+    method = known.makers.get(event.func)
+    if holder[0] == "param" and (given := argument_ref(fn, event, str(holder[2]))) is not None and use.sure:
+        walk.hold(body, given, event, label)
+        return
+    if holder[0] == "attr" and isinstance(method, ir.Attr) and (made := made_here(walk, body, method.obj)):
+        maker = known.makers.get(method.obj)
+        stores = known.assigning(maker) if isinstance(maker, ir.Load) else []
+        loops -= {loop for one in made for loop in known.loops(one)}
+        holder = ("def", body, stores[0]) if stores else ("ref", body, method.obj)
+    walk.use(uses.KEPT, body, event, label, sure=use.sure, loops=loops, holder=holder)
+
+
+def made_here(walk: Walk, body: Body, ref: ir.Ref) -> list[ir.Event]:
+    """The events of a body that make the object in ``ref``; none if it may be older than the call of the body."""
+    known = walk.tracer.definitions(body)
+    made = [atom.event for atom in walk.tracer.value(body, ref) if isinstance(atom, Obj)]
+    events = [event for event in made if event in known.blocks]
+    return events if len(events) == len(walk.tracer.value(body, ref)) else []

@@ -15,6 +15,7 @@ from gradlint.domains import grad_mode
 from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
 from gradlint.project import classes
+from gradlint.project.lifetime.growing import emptied
 from gradlint.project.modes.decorations import known_run
 from gradlint.project.modes.in_force import InForce
 from gradlint.project.values import event_uses
@@ -171,8 +172,14 @@ class Tracer:
 
 
 def told_use(body: Body, kind: str, label: str, sure: bool) -> Use:
-    """A use of which another file tells: what keeps the value there is something that it was given."""
+    """A use of which another file tells.
+
+    What keeps the value there is a parameter or, with a dot before its name, an attribute of the object that the
+    function is a method of; an empty label stands for anything else that outlives the call.
+    """
     holder: Node | None = ("param", body, label) if kind in (KEPT, STORED) else None
+    if kind == KEPT and label.startswith(".") and body.parent is not None:
+        holder = ("attr", body.parent, label[1:])
     return Use(kind, body, ir.Const(body.span, ir.OPAQUE_REF, None), label, sure, holder=holder)
 
 
@@ -331,6 +338,17 @@ def is_update(known: Definitions, store: ir.Store, name: str) -> bool:
         elif isinstance(maker, ir.Copy):
             pending += [copy.src for copy in known.events(ir.Copy) if copy.dst == ref]
     return False
+
+
+def is_lasting(tracer: Tracer, use: Use) -> bool:
+    """Whether what keeps a value is older than the call of the body that puts it there, and has not been emptied."""
+    if use.holder is None or use.holder[0] not in ("attr", "param"):
+        return False
+    known = tracer.definitions(use.body)
+    if use.holder[0] == "param" or use.event not in known.blocks:
+        return True
+    order = tracer.order(use.body)
+    return not any(order.precedes(reset, use.event) for reset in emptied(known, str(use.holder[2])))
 
 
 def definer(body: Body, name: str) -> Body | None:

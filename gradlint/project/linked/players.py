@@ -7,7 +7,7 @@ players whose work a third one judges want the same, so that a pass through all 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains.values import Atom, Obj
 from gradlint.facts import Backward, Forward
@@ -20,36 +20,55 @@ if TYPE_CHECKING:
     from gradlint.project.values.uses import Tracer
 
 
+class Judged(NamedTuple):
+    """What a module, or a method of one, made; ``made_by``: the modules whose results it was computed from."""
+
+    modules: Value
+    result: Value
+    made_by: set[Atom]
+
+
 def are_on_one_side(protocol: Protocol, tracer: Tracer, backward: Op, one: Value, other: Value) -> bool:
     """Whether a pass goes back from what a module that is neither's made of results of both."""
     program = protocol.program
-    for judge, made_by in reached(protocol, tracer, backward):
-        if judge.module.atoms & (one | other) or any(map(program.is_free_of_parameters, judge.module.atoms)):
+    for judge in reached(protocol, tracer, backward):
+        if judge.modules & (one | other) or any(map(program.is_free_of_parameters, judge.modules)):
             continue
-        if made_by & one and made_by & other:
+        if judge.made_by & one and judge.made_by & other:
             return True
     return False
 
 
 def judges(protocol: Protocol, tracer: Tracer, backward: Op, one: Value, other: Value) -> bool:
     """Whether a pass goes back from what a module of ``one`` made of results of ``other``."""
-    return any(judge.module.atoms & one and made_by & other for judge, made_by in reached(protocol, tracer, backward))
+    return any(judge.modules & one and judge.made_by & other for judge in reached(protocol, tracer, backward))
 
 
-def reached(protocol: Protocol, tracer: Tracer, backward: Op) -> Iterator[tuple[Forward, set[Atom]]]:
-    """The forwards that a pass goes through, each with the modules whose results it was computed from."""
+def reached(protocol: Protocol, tracer: Tracer, backward: Op) -> Iterator[Judged]:
+    """What modules made that a pass goes through."""
     assert isinstance(backward.what, Backward)
     calls = through_calls(protocol.run, tracer)
 
     def given(atom: Atom) -> frozenset[Atom]:
         return calls.get(atom, frozenset())
 
-    forwards = protocol.run.recorder.all(Forward)
+    made = [(forward.module.atoms, forward.result.atoms) for forward in protocol.run.recorder.all(Forward)]
+    made += by_methods(protocol, tracer)
     walked = demands.ancestors(protocol.run, backward.what.target.atoms, given)
-    for forward in forwards:
-        if walked & forward.result.atoms:
-            behind = demands.ancestors(protocol.run, forward.result.atoms, given) - forward.result.atoms
-            yield forward, {module for each in forwards if behind & each.result.atoms for module in each.module.atoms}
+    for modules, result in made:
+        if walked & result:
+            behind = demands.ancestors(protocol.run, result, given) - result
+            yield Judged(modules, result, {module for by, other in made if behind & other for module in by})
+
+
+def by_methods(protocol: Protocol, tracer: Tracer) -> Iterator[tuple[Value, Value]]:
+    """What methods of modules in sight return, each with its module: ``critic.loss_of(fake)``."""
+    known = tracer.definitions(protocol.run.body)
+    for local in protocol.run.recorder.local_calls():
+        call, module = known.calls.get(local.span), local.fn.receiver
+        if call is not None and module is not None and protocol.program.is_module(module):
+            result = tracer.value(protocol.run.body, call.dst)
+            yield frozenset((module,)), frozenset(atom for atom in result if isinstance(atom, Obj))
 
 
 def through_calls(run: Run, tracer: Tracer) -> dict[Atom, frozenset[Atom]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import GRAD, INSTANCE, PARAMETER, Atom, Cls, Obj, Sym, Value
+from gradlint.domains.values import GRAD, INSTANCE, PARAMETER, Atom, Cls, Obj, Sym, Unknown, Value
 from gradlint.ir import events as ir
 from gradlint.project import classes
 
@@ -24,7 +24,8 @@ def covers(program: Program, subject: Atom, optimizer: Atom, stepped: Value) -> 
         others = program.owners.get(subject) or frozenset()
         if owned and others:
             return False if apart(program, owned, others) else None
-        return False if subject in stepped and optimizer in stepped and unrelated(subject, optimizer) else None
+        both_step = subject in stepped and optimizer in stepped
+        return False if both_step and is_in_one_scope(subject, optimizer) and unrelated(subject, optimizer) else None
     if isinstance(subject, Obj) and subject.type in (PARAMETER, GRAD):
         holder = frozenset((subject.owner,)) if subject.owner is not None else frozenset()
         return False if holder and owned and apart(program, owned, holder) else None
@@ -43,7 +44,7 @@ def distinct(program: Program, one: Atom, other: Atom) -> bool:
     if one is other:
         return False
     if isinstance(one, Sym) and isinstance(other, Sym):
-        return one.scope is other.scope and unrelated(one, other)
+        return is_in_one_scope(one, other) and unrelated(one, other)
     if isinstance(one, Obj) and isinstance(other, Obj):
         if one.type == PARAMETER and other.type == PARAMETER:
             return one.owner is None and other.owner is None
@@ -65,6 +66,13 @@ def holds(program: Program, whole: Obj, part: Obj) -> bool:
     inside = parts(program, whole)
     same = any(isinstance(atom, Obj) and atom.cls is part.cls for atom in inside)
     return same or any(not isinstance(atom, Obj) and program.is_module(atom) for atom in inside)
+
+
+def is_in_one_scope(one: Atom, other: Atom) -> bool:
+    """Whether the names of two things tell them apart: what another function handed to a closure may be either."""
+    if isinstance(one, Unknown) or isinstance(other, Unknown):
+        return False
+    return not isinstance(one, Sym) or not isinstance(other, Sym) or one.scope is other.scope
 
 
 def unrelated(one: Atom, other: Atom) -> bool:

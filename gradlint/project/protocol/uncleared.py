@@ -36,9 +36,8 @@ def uncleared(protocol: Protocol, evaluation: Evaluation) -> Iterator[Uncleared]
                 found.setdefault(fact.span, fact)
             groups.add(group)
         elif clears and (other := polluting(protocol, evaluation, backward, step, loop, clears)) is not None:
-            assert isinstance(other.what, Backward)
-            reasons = ((other.what.span, f"`{other.what.call}` leaves gradients here"),)
-            fact = made(backward, step, f"`{other.what.call}`", reasons)
+            reasons = ((other.what.span, f"`{shown(other)}` leaves gradients here"),)
+            fact = made(backward, step, f"`{shown(other)}`", reasons)
             found.setdefault(fact.span, fact)
     for one in (*forgotten(protocol), *of_own_optimizers(protocol, evaluation.tracer)):
         fact = made(one.backward, one.step, "the calls before", one.reasons)
@@ -136,9 +135,15 @@ def made(backward: Op, step: Op, source: str, reasons: Reasons) -> Uncleared:
     applied = (step.what.origin or step.what.span, "applied here")
     return Uncleared(
         backward.what.origin or backward.what.span,
-        backward.what.call,
+        shown(backward),
         step.what.call,
         step.what.optimizer.name or "optimizer",
         source,
         (*reasons, applied),
     )
+
+
+def shown(backward: Op) -> str:
+    """The source of a pass, or of the call that makes it in another file."""
+    assert isinstance(backward.what, Backward)
+    return backward.what.call or f"{backward.what.through}(...)"

@@ -60,7 +60,8 @@ def fit(model, x, y, criterion, epochs):
 
 Only graphs are followed that hold a module's forward, or an operation on tensors in sight that surely saves one, and
 only where every path and every operation on the way is known to keep it. A pass with `retain_graph` or `create_graph`,
-whatever their value, is taken to keep the graph.
+whatever their value, is taken to keep the graph. The values of a dict that a module returns are taken to be one, or to
+have a graph each.
 
 ```python
 import torch

@@ -14,6 +14,7 @@ from gradlint.project.lifetime.carried import Carried
 from gradlint.project.lifetime.carried_attributes import carried_attributes
 from gradlint.project.lifetime.carried_by_steps import CarriedBySteps
 from gradlint.project.lifetime.computed_once import computed_once
+from gradlint.project.lifetime.received import holding, turns
 from gradlint.project.lifetime.walked import start_of
 from gradlint.project.protocol.protocol import Op, Protocol, is_plain
 from gradlint.project.values.lineage import Lineage
@@ -175,9 +176,17 @@ class Rewalked:
         return found
 
     def _is_another_part(self, shared: ir.Event, inside: dict[ir.Event, None]) -> bool:
-        """Whether each iteration takes another part of what a call returns, by a key that is no constant."""
+        """Whether each iteration takes another part of what a call returns: of a dict, or by a key that varies."""
         keys = (part.key for part in self._parts(shared, inside) if isinstance(part, ir.Item))
-        return any(not isinstance(self.known.makers.get(key), ir.Const) for key in keys)
+        if any(not isinstance(self.known.makers.get(key), ir.Const) for key in keys):
+            return True
+        return any(turn in inside for turn in self._turns_over_values(shared))
+
+    def _turns_over_values(self, shared: ir.Event) -> Iterator[ir.Event]:
+        """The turns of loops over the values of the dict that a call returns."""
+        for held in holding(self.known, shared.dst) if isinstance(shared, ir.Call) else ():
+            for name in ("values", "items"):
+                yield from turns(self.known, held, name)
 
     def _is_range(self, event: ir.Unpack | ir.Item) -> bool:
         """Whether it is a range of a tensor, which no other container has: `output[:, 0]`."""

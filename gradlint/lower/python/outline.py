@@ -34,6 +34,7 @@ _NAME = re.compile(r"\.[A-Za-z_]\w*|(?<![\w'\"])[A-Za-z_]\w*")
 _COLLECTS = re.compile(r"\bself\.(\w+)(?:\.(?:append|extend)\(|(?:\[[^\]\n]*\])?[ \t]*\+=)")
 _REMEMBERS = re.compile(
     r"if (?:not hasattr\(self, [\"'](\w+)[\"']\)|self\.(\w+) is None|[\"'](\w+)[\"'] not in self\.__dict__):\n\s*self\."
+    r"|if self\.(\w+) is None:\n(?:[^\n]*\n){1,12}?[ \t]*self\.\4[ \t]*="
 )
 """What is computed where there is none yet; by which methods it is set back matters."""
 _WEIGHT = re.compile(r"\.(?:weight|bias)\s*[,)]")

@@ -206,7 +206,7 @@ def facts_of(
         odd_passes=[
             *odd_passes(path, evaluation, protocol),
             *contradicting(evaluation.tracer, body),
-            *returned_gradients(program, evaluation.tracer, run),
+            *returned_gradients(program, evaluation, run),
         ],
         attached_targets=attached_targets(path, evaluation, protocol),
         unused_gradients=unused_gradients(program, evaluation.tracer, run, path),

@@ -20,9 +20,10 @@ from gradlint.project.values.uses import RETURNED, STORED, class_around, owner_o
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom, Cls
     from gradlint.facts import Reasons
+    from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
-    from gradlint.project.values.uses import Tracer, Use
+    from gradlint.project.values.uses import Use
 
 ORDER = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph")
 """The parameters of ``torch.autograd.grad``."""
@@ -31,9 +32,9 @@ ORDER = ("outputs", "inputs", "grad_outputs", "retain_graph", "create_graph")
 class ReturnedGradients:
     """The gradients without a graph that one ``forward`` returns."""
 
-    def __init__(self, program: Program, tracer: Tracer, run: Run) -> None:
-        self.program, self.tracer, self.run, self.body = program, tracer, run, run.body
-        self.known = tracer.definitions(run.body)
+    def __init__(self, program: Program, evaluation: Evaluation, run: Run) -> None:
+        self.program, self.tracer, self.run, self.body = program, evaluation.tracer, run, run.body
+        self.frozen, self.known = evaluation.frozen, self.tracer.definitions(run.body)
 
     def passes(self) -> Iterator[OddPass]:
         """Yield the calls that compute them, in source order."""
@@ -91,10 +92,12 @@ class ReturnedGradients:
     def _is_returned_as_well(self, outputs: ir.Ref) -> bool:
         """Whether the body also hands out what one of its own layers made of the way to ``outputs``."""
         made = (event for event in computed_from(self.known, outputs) if isinstance(event, ir.Call))
-        own = (event for event in made if self.tracer.label(self.body, event.func).startswith("self."))
-        return any(self._handed_out(event.dst) is not None for event in own)
+        labels = ((event, self.tracer.label(self.body, event.func)) for event in made)
+        own = (event for event, label in labels if label.startswith("self.") and "(" not in label)
+        trained = (event for event in own if not self.frozen.covers(self.tracer.value(self.body, event.func)))
+        return any(self._handed_out(event.dst) is not None for event in trained)
 
 
-def returned_gradients(program: Program, tracer: Tracer, run: Run) -> Iterator[OddPass]:
+def returned_gradients(program: Program, evaluation: Evaluation, run: Run) -> Iterator[OddPass]:
     """The gradients without a graph that one body returns from a ``forward``."""
-    yield from ReturnedGradients(program, tracer, run).passes()
+    yield from ReturnedGradients(program, evaluation, run).passes()

@@ -54,6 +54,7 @@ def fit(model, x, y):
 
 ## Known limits
 
+An optimizer whose message shows a closure that returns a number, as `lambda: float(loss)`, wants no backward in it.
 A closure that hands its loss to a function called like one that goes backward is trusted, and so is a closure that is
 not in sight:
 

@@ -116,6 +116,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD225/frozen", "freeze"): "that a function of another file freezes all of what it is given is not told",
     ("GRD501/near_misses", "update"): "a loop around a step in another file is not told",
     ("GRD501/near_misses", "WarmupOptimizer"): "where in another file a step is made is not told",
+    ("GRD508/closures", "Measured"): "what an optimizer of another file asks for is not told",
     ("GRD605/past_apply", "Round"): "a body that names a custom function of another file is not looked at for that",
     ("GRD605/past_apply", "Guided"): "a body that names a custom function of another file is not looked at for that",
     ("GRD615/state", "Cleared"): "that another file keeps a graph for a second backward is not told",

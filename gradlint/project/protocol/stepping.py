@@ -17,12 +17,15 @@ from gradlint.torch_model import closure_optimizers, roles
 from gradlint.transfer.switching import effect
 
 if TYPE_CHECKING:
+    from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
 RESETS = re.compile(r"load_state_dict|reset|init|deepcopy|clone|copy|make|build|create|get_model", re.IGNORECASE)
 """Names of calls that start a module anew."""
+NUMBER = re.compile(r"lambda *: *(?:float\(|[\w.]+\.item\()")
+"""A closure that only returns the number that a loss is, as a text shows it."""
 STATELESS = "torch.optim.SGD"
 
 
@@ -69,7 +72,7 @@ def closure_misuses(program: Program, run: Run) -> Iterator[ClosureMisuse]:
             continue
         if not step.closure and not call.args and not call.keywords and needs_closure(step):
             yield ClosureMisuse(step.span, "missing", step.call, ())
-        elif step.closure and len(call.args) == 1:
+        elif step.closure and len(call.args) == 1 and not takes_number(program, step):
             idle = idle_closure(program, run, call.args[0])
             if idle is not None:
                 because = ((idle.body.name_span, "does not go backward"),)
@@ -108,7 +111,7 @@ def called_off(program: Program, run: Run) -> Iterator[ClosureMisuse]:
     if body.name != "step" or body.parent is None or body.parent.kind != "class":
         return
     cls = program.class_of(body.parent)
-    if not isinstance(cls, Cls) or not classes.is_optimizer(cls):
+    if not isinstance(cls, Cls) or not classes.is_optimizer(cls) or asks_for_number(body):
         return
     for block in body.graph.blocks:
         for position, event in enumerate(block.events):
@@ -116,6 +119,19 @@ def called_off(program: Program, run: Run) -> Iterator[ClosureMisuse]:
                 modes = run.recorder.modes_at(block.index, position)
                 if modes and grad_mode.never_records(modes_inside(program, run.temps[event.func], modes)):
                     yield ClosureMisuse(event.span, "off", "closure()", ())
+
+
+def takes_number(program: Program, step: Step) -> bool:
+    """Whether a step is of an optimizer of the file that asks for a closure which returns a number."""
+    classes_of = (atom.cls for atom in step.optimizer.atoms if isinstance(atom, Obj) and atom.cls is not None)
+    own = (classes.own_function(program, cls, "step") for cls in classes_of)
+    return any(fn is not None and asks_for_number(fn.body) for fn in own)
+
+
+def asks_for_number(body: Body) -> bool:
+    """Whether a message of the optimizer shows a closure that returns a number and does nothing else."""
+    texts = (event.value for event in body.graph.events() if isinstance(event, ir.Const))
+    return any(isinstance(text, str) and NUMBER.search(text) for text in texts)
 
 
 def modes_inside(program: Program, function: Value, modes: int) -> int:

@@ -115,7 +115,8 @@ def pyramid(stages, x):
 
 Values stored *after* their backward keep less, and belong to another rule. What a framework collects, as Lightning does
 with the results of `predict_step`, is reported where the method itself turns gradients on. What a forward hook gathers
-is reported where the class gets its gradients from a backward hook. What a constructor computes with a model is
+is reported where the class gets its gradients from a backward hook, unless another branch stores it detached. What a
+trainer returns and what is called a text is taken to be none on the graph. What a constructor computes with a model is
 reported where another method of the class reads it.
 
 ## Fix safety

@@ -91,7 +91,8 @@ def last(model, loader, criterion, optimizer):
 A loss that a method stores and returns is reported where a caller in the file, or a framework such as Lightning, goes
 backward from it. What is stored under one and the same key holds one graph, too. What is given to a meter whose code is
 not in sight is reported where such a meter gets numbers elsewhere, so that it is clear what it takes, and what a
-stopping criterion is given, which compares it with earlier values; what a logger gets is not. Results that *nobody*
+stopping criterion is given, which compares it with earlier values; what a logger gets is not. Nor is a list of the few
+batches of one step, which begins anew with the next. Results that *nobody*
 backwards keep everything and belong to another rule, graph-kept-without-backward.
 
 ## Fix safety

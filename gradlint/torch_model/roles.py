@@ -213,6 +213,15 @@ METER = re.compile(r"meter|metric|average|avg|running|tracker|statistic|accumula
 FIGURES = re.compile(r"(?:^|_)(?:stats|statistics|metrics|counts|infos|logs|logging_outputs?)$")
 """Names of several figures in one object, which is no tensor."""
 
+TEXTS = re.compile(r"(?:^|_)(?:txt|text|transcript|transcription|sentence|caption|hypothesis|hypotheses|string)s?$")
+"""Names of text that a model was made to write."""
+
+GROUP = re.compile(r"(?:^|_)(?:batch(?:es)?_)?(?:group|chunk|micro_?batches|minibatches|accumulated)$", re.IGNORECASE)
+"""Names of the few batches of one step."""
+
+TRAINER = re.compile(r"(?:^|[._])\w*trainer$", re.IGNORECASE)
+"""Names of what goes backward and makes steps itself, and returns figures."""
+
 REMEMBERS = re.compile(
     r"(?:^|[._])(?:(?:early_?)?stop(?:ping)?|convergence|termination)_(?:criterion|criteria|condition|rule|checker|monitor)$"
 )

@@ -17,6 +17,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes, contracts, purpose
 from gradlint.project.forwards.frozen import Frozen
 from gradlint.project.forwards.sibling_methods import SiblingMethods
+from gradlint.project.linked.parts import returned_part
 from gradlint.project.modes.decorations import ineffective
 from gradlint.project.summaries import inside
 from gradlint.project.values.uses import RETURNED, YIELDED, Trace, Tracer, Use, told_use
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
+    from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Node
 
 MOST_HOPS = 3
@@ -145,8 +147,9 @@ class Forwards:
                     not is_method and forward.result.graph != tensor.GRAPH
                 ):
                     continue
-                call = self.tracer.definitions(run.body).calls.get(forward.span)
-                if call is not None and self._records(forward, call):
+                known = self.tracer.definitions(run.body)
+                call = known.calls.get(forward.span)
+                if call is not None and self._records(forward, call) and not is_class(known, call.func):
                     trace = self.tracer.trace(("ref", run.body, call.dst))
                     yield Candidate(
                         forward,
@@ -197,7 +200,7 @@ class Forwards:
                         continue
                     onward = Trace()
                     if one.of(RETURNED, YIELDED):
-                        onward = self.tracer.trace(("ref", run.body, call.dst))
+                        onward = self._onward(run.body, call, one)
                     uses = (*(use for use in one.uses if use.kind not in (RETURNED, YIELDED)), *onward.uses)
                     given = self._given(run.body, call, fn.body, one.forward)
                     if self.frozen.covers(given):
@@ -216,6 +219,21 @@ class Forwards:
                         inner=one.inner or one,
                     )
 
+    def _onward(self, body: Body, call: ir.Call, inner: Candidate) -> Trace:
+        """What becomes of the result of a forward in a function that ``call`` calls: of the parts that it is in."""
+        whole = self.tracer.trace(("ref", body, call.dst))
+        places = Trace(dict(inner.nodes))
+        parts = {returned_part(self.tracer, places, use) for use in inner.of(RETURNED, YIELDED)}
+        readers = self.tracer.definitions(body).readers.get(call.dst, ())
+        taken = [one for one in readers if isinstance(one, ir.Unpack) and one.index is not None]
+        if None in parts or len(taken) < len(readers):
+            return whole
+        found = Trace()
+        for trace in (self.tracer.trace(("ref", body, one.dst)) for one in taken if one.index in parts):
+            found.nodes.update(trace.nodes)
+            found.uses += trace.uses
+        return found
+
     def _given(self, caller: Body, call: ir.Call, callee: Body, forward: Forward) -> frozenset[Atom]:
         """The module of a forward in ``callee`` as its caller knows it."""
         found: set[Atom] = set()
@@ -231,6 +249,18 @@ class Forwards:
             for ref in refs:
                 found |= {given if not rest else atom for given in self.tracer.value(caller, ref)}
         return frozenset(found)
+
+
+def is_class(known: Definitions, ref: ir.Ref) -> bool:
+    """Whether the body asks if a variable is a class: to call it makes an object."""
+    called = known.makers.get(ref)
+    for asked in known.events(ir.Call) if isinstance(called, ir.Load) else ():
+        func, given = known.makers.get(asked.func), [known.makers.get(one) for one in asked.args]
+        names = [one.name if isinstance(one, (ir.Load, ir.Attr)) else "" for one in (func, *given)]
+        is_type = names[0] in ("issubclass", "isclass") or (names[0] == "isinstance" and names[2:] == ["type"])
+        if is_type and isinstance(called, ir.Load) and names[1:2] == [called.name]:
+            return True
+    return False
 
 
 def marks_of(marks: Mapping[Atom, int], modules: frozenset[Atom]) -> int:

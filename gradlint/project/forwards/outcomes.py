@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.growing import overwrites
 from gradlint.project.values.uses import GUARDED, OFF, PASSED, RETURNED, STORED, WALKED, YIELDED
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
-    from gradlint.ir import events as ir
     from gradlint.ir.cfg import Body
     from gradlint.project.forwards.forwards import Candidate
     from gradlint.project.values.uses import Tracer, Use
@@ -74,6 +74,8 @@ def grows(tracer: Tracer, candidate: Candidate, use: Use) -> bool:
     """Whether a store adds another graph in every iteration."""
     if use.body is not candidate.body or not use.sure or overwrites(tracer.definitions(use.body), use.event):
         return False
+    if roles.TRAINER.search(candidate.name):
+        return False
     return grows_across(tracer, candidate.body, candidate.call, use.loops)
 
 
@@ -82,10 +84,18 @@ def grows_across(tracer: Tracer, body: Body, event: ir.Event, outlived: Collecti
     known = tracer.definitions(body)
     for loop in known.loops(event) if event in known.blocks else ():
         if loop in outlived:
-            return True
+            return not is_over_a_group(tracer, body, loop)
         if runs_over_data(tracer, body, loop):
             return False
     return False
+
+
+def is_over_a_group(tracer: Tracer, body: Body, loop: int) -> bool:
+    """Whether a loop runs over a few batches which one around it takes from the data for one step."""
+    known = tracer.definitions(body)
+    group = known.makers.get(purpose.iterable(tracer, body, loop))
+    only = known.only(group) if isinstance(group, ir.Load) and roles.GROUP.search(group.name) else None
+    return only is not None and isinstance(known.makers.get(only.src), ir.Next) and loop not in known.loops(only)
 
 
 def loops_over_data(tracer: Tracer, candidate: Candidate) -> bool:

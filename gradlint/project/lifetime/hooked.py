@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode
 from gradlint.facts import KeptGraph, Modes
 from gradlint.ir import events as ir
+from gradlint.project.values.call_uses import ADDS
 from gradlint.project.values.uses import KEPT, WALKED, class_around, owner_of
 
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
     from gradlint.ir.cfg import Body
     from gradlint.project.values.definitions import Definitions
-    from gradlint.project.values.uses import Tracer
+    from gradlint.project.values.uses import Node, Trace, Tracer
 
 FORWARD = "register_forward_hook"
 GRADIENTS = frozenset({"register_backward_hook", "register_full_backward_hook", "register_hook"})
@@ -61,17 +62,39 @@ def kept_by(tracer: Tracer, cls: Body, hook: Body, call: ir.Call) -> Iterator[Ke
     names = [parameter.name for parameter in hook.parameters if parameter.kind == "positional"]
     if len(names) != ARGUMENTS + 1:
         return
-    for use in tracer.trace(("param", hook, names[-1])).of(KEPT):
+    trace = tracer.trace(("param", hook, names[-1]))
+    for use in trace.of(KEPT):
         append = use.event
         if not use.sure or use.body is not hook or not isinstance(append, ir.Call) or use.holder is None:
             continue
         if grad_mode.never_records(tracer.modes(hook, append)) or tracer.trace(use.holder).of(WALKED):
             continue
         method = tracer.definitions(hook).makers.get(append.func)
-        if isinstance(method, ir.Attr) and is_own(tracer, hook, method.obj, cls):
+        if (
+            isinstance(method, ir.Attr)
+            and is_own(tracer, hook, method.obj, cls)
+            and not is_cut_elsewhere(tracer, hook, trace, use.holder)
+        ):
             because: Reasons = ((call.span, "the hook is registered here"), (append.span, "and stores the output here"))
             place = (append.span, Modes(grad_mode.INHERITED, {}), (), tracer.definitions(hook).blocks[append].index)
             yield KeptGraph(*place, use.label, names[-1], because, hook=True)
+
+
+def is_cut_elsewhere(tracer: Tracer, hook: Body, trace: Trace, holder: Node) -> bool:
+    """Whether the hook adds the value to the same list off the graph as well: whoever wants the graph has asked for it.
+
+    ``trace`` is that of the value.
+    """
+    known = tracer.definitions(hook)
+    for method in known.attributes:
+        place = known.makers.get(method.obj)
+        if method.name not in ADDS or not isinstance(place, ir.Attr) or place.name != holder[2]:
+            continue
+        for call in known.readers.get(method.dst, ()):
+            given = call.args if isinstance(call, ir.Call) else ()
+            if given and all(("ref", hook, ref) not in trace.nodes for ref in given):
+                return True
+    return False
 
 
 def is_own(tracer: Tracer, body: Body, ref: ir.Ref, cls: Body) -> bool:

@@ -58,3 +58,10 @@ def about(words: Collection[str], part: int | None) -> frozenset[str]:
         return kinds
     unsaid = kinds & {WALKED} if all(kind != WALKED for kind, _ in said) else frozenset[str]()
     return unsaid | {kind for kind, index in said if index in (str(part), WHOLE)}
+
+
+def returned_part(tracer: Tracer, trace: Trace, use: Use) -> int | None:
+    """As `position`, of a use that another file may have told of: its label is the index then."""
+    if isinstance(use.event, ir.Return):
+        return position(tracer, trace, use)
+    return int(use.label) if use.label.isdecimal() else None

@@ -18,16 +18,18 @@ from gradlint.linking import interface as told
 from gradlint.project import classes, generators, purpose
 from gradlint.project.entries import first_entry
 from gradlint.project.forwards import parameterless
+from gradlint.project.linked.parts import returned_part
 from gradlint.project.linked.spelling import Locate, Spelling, distinct, known_as
 from gradlint.project.linked.spent import spent
 from gradlint.project.linked.stakes import Stakes
 from gradlint.project.linked.told_calls import ToldCalls
 from gradlint.project.values import demands
-from gradlint.project.values.uses import KEPT, OFF, is_lasting
+from gradlint.project.values.uses import KEPT, OFF, RETURNED, Trace, is_lasting
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.forwards.evaluation import Evaluation
+    from gradlint.project.forwards.forwards import Candidate
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
     from gradlint.project.values.uses import Use
@@ -286,9 +288,17 @@ class Telling:
                 candidate.name,
                 forward.modes.bits,
                 candidate.marks,
-                shown_uses(candidate.uses),
+                self._uses(candidate),
                 candidate.call.span in reported,
             )
+
+    def _uses(self, candidate: Candidate) -> tuple[tuple[str, str, bool], ...]:
+        """What becomes of the result of a forward; the part that is returned with it in place of a label."""
+        places = Trace(dict(candidate.nodes))
+        returned = [use for use in candidate.uses if use.kind == RETURNED]
+        parts = ((use, returned_part(self.evaluation.tracer, places, use)) for use in returned)
+        told_of = {(RETURNED, "" if part is None else str(part), use.sure) for use, part in parts}
+        return tuple(sorted(told_of.union(shown_uses(use for use in candidate.uses if use.kind != RETURNED))))
 
     def _is_judged(self, body: Body, run: Run) -> bool:
         """Whether the forwards of ``body`` may be for nobody, given who calls it: those of a module's method hardly."""

@@ -15,6 +15,7 @@ from gradlint.torch_model.attributes import tensor_properties
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
+    from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Tracer, Walk
 
 
@@ -50,8 +51,9 @@ def stored(walk: Walk, body: Body, event: ir.Store, ref: ir.Ref) -> None:
         walk.use(uses.STORED, body, event, event.name)
     node: uses.Node = ("def", body, event)
     known = walk.tracer.definitions(body)
-    several = roles.FIGURES.search(event.name) is not None and isinstance(known.makers.get(event.src), ir.Call)
-    walk.reach(node, sure=walk.sure and not several)
+    is_call = isinstance(known.makers.get(event.src), ir.Call)
+    other = is_call and (roles.FIGURES.search(event.name) or roles.TEXTS.search(event.name))
+    walk.reach(node, sure=walk.sure and not other)
     loops = known.loops(event)
     if not loops or event not in known.loads:
         return
@@ -199,8 +201,16 @@ def unpacked(walk: Walk, body: Body, event: ir.Unpack, ref: ir.Ref) -> None:
     if event.index == 1 and event.count == 2 and (paired := values_and_indices(walk.tracer, body, ref)):
         walk.use(uses.OFF, body, event, f"the indices of `{paired}(...)`")
         return
-    first = event.index in (0, None) or not isinstance(walk.tracer.definitions(body).makers.get(event.src), ir.Call)
+    first = event.index in (0, None) or not is_returned(walk.tracer.definitions(body), event.src)
     walk.to(body, event.dst, sure=first)
+
+
+def is_returned(known: Definitions, ref: ir.Ref) -> bool:
+    """Whether something is what a call returned, or a variable that stands for that."""
+    maker = known.makers.get(ref)
+    stores = known.assigning(maker) if isinstance(maker, ir.Load) else []
+    made = [known.makers.get(store.src) for store in stores] or [maker]
+    return all(isinstance(one, ir.Call) for one in made)
 
 
 EVENTS: dict[type[ir.Event], Callable[[Any, Any, Any, Any], None]] = {

@@ -68,6 +68,12 @@ def is_scaled(protocol: Protocol, step: Op) -> bool:
     return any(op.what.span == step.what.span and op.what.origin == step.what.origin for op in of(protocol, "step"))
 
 
+def is_by_scaler(step: Op) -> bool:
+    """Whether a step is made by something called a scaler, wherever that is: `self.scaler.step(optimizer)`."""
+    assert isinstance(step.what, Step)
+    return "scale" in step.what.call.partition(".step(")[0].lower()
+
+
 # -- what is wrong -----------------------------------------------------------------------------------------
 
 
@@ -121,7 +127,7 @@ def plain(protocol: Protocol) -> Iterator[ScalerMisuse]:
     """Yield the steps that apply scaled gradients without the scaler."""
     if is_used(protocol.program, ("step", "unscale_")) or undoes_it_by_hand(protocol.program):
         return
-    for step in protocol.steps:
+    for step in (one for one in protocol.steps if not is_by_scaler(one)):
         for backward, scale in scaled_backwards(protocol):
             if one_call(step, backward) or not protocol.feeds(backward, step, protocol.common_loop(backward, step)):
                 continue

@@ -84,7 +84,7 @@ class Normalise(nn.Module):
 ```
 
 A running sum of backwarded losses in a loop belongs to graph-kept-after-backward, a recurrent state to
-state-carried-with-graph.
+state-carried-with-graph. What a parameter such as `use_cache` asks for is taken to be for inference.
 
 ## Fix safety
 

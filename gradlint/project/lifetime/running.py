@@ -38,6 +38,8 @@ AVERAGES = re.compile(r"(?:^|_)(?:ema|shadow|avg|average|averaged|running|moving
 """Names of containers of averages, one per parameter."""
 HOLDS_PARAMETER = re.compile(r"^(?:param|parameter|weight)$")
 """Names of variables that hold a parameter of a model."""
+FOR_INFERENCE = re.compile(r"^(?:use_\w*cache|incremental\w*|is_inference|inference)$")
+"""Names of parameters by which a caller asks for what is kept from one token to the next."""
 WRITES = frozenset(
     "add_ sub_ copy_ lerp_ addcmul_ index_add_ index_copy_ scatter_ scatter_add_ masked_scatter_ maximum_".split()
 )
@@ -68,7 +70,18 @@ class Running(Mixing):
         yield from sorted(found.values(), key=lambda one: one.span)
 
     def _is_off(self, event: ir.Event) -> bool:
-        return bool(self.tracer.modes(self.body, event) & grad_mode.NO_GRAPH)
+        off = bool(self.tracer.modes(self.body, event) & grad_mode.NO_GRAPH)
+        return off or any(self.tracer.order(self.body).precedes(asked, event) for asked in self._asked_for_inference)
+
+    @cached_property
+    def _asked_for_inference(self) -> list[ir.Assume]:
+        """The branches that a caller asks for who generates."""
+        assumes = ((assume, self.known.makers.get(assume.cond)) for assume in self.known.events(ir.Assume))
+        return [
+            assume
+            for assume, asked in assumes
+            if assume.truth and isinstance(asked, ir.Load) and FOR_INFERENCE.search(asked.name)
+        ]
 
     def _made(self, event: ir.Event, store: str, value: ir.Ref, source: ir.Ref) -> RunningGraph:
         what = self.tracer.label(self.body, value) or "the new value"

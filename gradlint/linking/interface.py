@@ -137,7 +137,9 @@ class Graphed(msgspec.Struct, frozen=True, array_like=True):
     modes: int
     marks: int
     uses: tuple[tuple[str, str, bool], ...]
-    """Kind, label and whether it is surely still on the graph, each use once."""
+    """Kind, label and whether it is surely still on the graph, each use once; in place of the label of what is returned
+    the index of the part that it is, if that is known.
+    """
     reported: bool = False
 
 
@@ -175,10 +177,11 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     how it ends (none: as it is entered).
 
     ``asks`` tells that its findings depend on who calls it, ``judged`` that this is about its forwards;
-    ``parameter_uses`` what becomes of each parameter, ``graphed`` what forwards it runs (both only of functions that
-    were asked for, see `View.asked`), ``callbacks`` the modes in which it calls a parameter; ``returns`` what each
-    ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all. ``solved`` False: its code was not
-    looked at, and only its parameters are known. ``undecided``: a finding hangs on what its callers make of the result.
+    ``parameter_uses`` what becomes of each parameter (labels are those of `told_use`), ``graphed`` what forwards it
+    runs (both only of functions that were asked for, see `View.asked`), ``callbacks`` the modes in which it calls a
+    parameter; ``returns`` what each ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all.
+    ``solved`` False: its code was not looked at, and only its parameters are known. ``undecided``: a finding hangs on
+    what its callers make of the result.
     ``spent`` are the parts of what it returns that nobody is to keep.
     """
 

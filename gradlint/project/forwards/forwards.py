@@ -226,13 +226,15 @@ class Forwards:
         parts = {returned_part(self.tracer, places, use) for use in inner.of(RETURNED, YIELDED)}
         readers = self.tracer.definitions(body).readers.get(call.dst, ())
         taken = [one for one in readers if isinstance(one, ir.Unpack) and one.index is not None]
-        if None in parts or len(taken) < len(readers):
-            return whole
-        found = Trace()
-        for trace in (self.tracer.trace(("ref", body, one.dst)) for one in taken if one.index in parts):
-            found.nodes.update(trace.nodes)
-            found.uses += trace.uses
-        return found
+        found = whole
+        if None not in parts and len(taken) == len(readers):
+            found = Trace()
+            for trace in (self.tracer.trace(("ref", body, one.dst)) for one in taken if one.index in parts):
+                found.nodes.update(trace.nodes)
+                found.uses += trace.uses
+        if any(use.sure for use in inner.of(RETURNED, YIELDED)):
+            return found
+        return Trace(dict.fromkeys(found.nodes, False), [use._replace(sure=False) for use in found.uses])
 
     def _given(self, caller: Body, call: ir.Call, callee: Body, forward: Forward) -> frozenset[Atom]:
         """The module of a forward in ``callee`` as its caller knows it."""

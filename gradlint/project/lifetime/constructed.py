@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
+from gradlint.domains.values import Cls
 from gradlint.facts import KeptGraph
 from gradlint.ir import events as ir
 from gradlint.project import purpose
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gradlint.facts import Reasons
     from gradlint.ir.cfg import Body
     from gradlint.project.forwards.forwards import Candidate, Forwards
+    from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Tracer, Use
 
 
@@ -35,10 +37,42 @@ def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
         stored = candidate.of(STORED)
         if candidate.of(WALKED) or any(is_called(forwards.tracer, use) for use in stored):
             continue
+        if makes_object(forwards, candidate):
+            continue
         for use in stored:
+            if is_renewed(forwards.tracer, body, use):
+                continue
             if use.holder is not None and use.holder not in seen and is_read_on(forwards.tracer, body, use):
                 seen.add(use.holder)
                 yield kept(candidate, use)
+
+
+def makes_object(forwards: Forwards, candidate: Candidate) -> bool:
+    """Whether what is called makes an object of the project: what its constructor keeps is said there."""
+    made = forwards.tracer.value(candidate.body, candidate.call.func)
+    return bool(made) and all(isinstance(atom, Cls) for atom in made)
+
+
+def is_renewed(tracer: Tracer, constructor: Body, use: Use) -> bool:
+    """Whether another method computes the attribute anew, for whoever has gone backward."""
+    if use.holder is None or use.holder[0] != "attr":
+        return False
+    _, owner, name = use.holder
+    methods = (method for method in owner.children if method is not constructor)
+    writes = ((tracer.definitions(method), method) for method in methods)
+    return any(
+        write.name == name and owner_of(tracer, method, write.obj) is owner and computes(known, write.src)
+        for known, method in writes
+        for write in known.events(ir.SetAttr)
+    )
+
+
+def computes(known: Definitions, ref: ir.Ref) -> bool:
+    """Whether something is what a call returns, or a part of that."""
+    maker = known.makers.get(ref)
+    while isinstance(maker, (ir.Unpack, ir.Item)):
+        maker = known.makers.get(maker.src if isinstance(maker, ir.Unpack) else maker.obj)
+    return isinstance(maker, ir.Call)
 
 
 def is_called(tracer: Tracer, use: Use) -> bool:

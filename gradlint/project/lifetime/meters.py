@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from gradlint.domains.values import CONTAINER, Api, Fn, Obj
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import spelled_ref
+from gradlint.project.lifetime.numbers import is_number
 from gradlint.project.lifetime.received import built
 from gradlint.project.values.uses import owner_of
-from gradlint.torch_model import numpy_cuts, roles, scalar_cuts
+from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -31,9 +32,6 @@ LOGS = re.compile(r"logger|writer", re.IGNORECASE)
 """Names of what makes text or plots of what it is given: it takes the numbers out itself."""
 DETACHES = re.compile(r"^(?:torchmetrics|torcheval|ignite|lightning|pytorch_lightning|accelerate)(?:\.|$)")
 """Packages whose meters take tensors off the graph."""
-
-MOST_STEPS = 12
-"""How many steps from a value to what it was made of are looked through."""
 
 
 class Meter(NamedTuple):
@@ -152,41 +150,3 @@ def given(known: Definitions, call: ir.Call) -> Iterator[ir.Ref]:
             yield from maker.items
         else:
             yield ref
-
-
-def is_number(known: Definitions, ref: ir.Ref) -> bool:
-    """Whether something was just taken out of a tensor, or off the graph: `loss.item() * count`."""
-    pending = [ref]
-    for _ in range(MOST_STEPS):
-        maker = known.makers.get(pending.pop()) if pending else None
-        if isinstance(maker, ir.Load):
-            pending += [store.src for store in known.assigning(maker)]
-        elif isinstance(maker, ir.Copy):
-            pending += [copy.src for copy in known.events(ir.Copy) if copy.dst == maker.dst]
-        elif isinstance(maker, ir.Binary):
-            pending += [maker.left, maker.right]
-        elif isinstance(maker, ir.Item):
-            pending.append(maker.obj)
-        elif isinstance(maker, ir.Attr) and maker.name == "data":
-            return True
-        elif isinstance(maker, ir.Call):
-            func = known.makers.get(maker.func)
-            if isinstance(func, ir.Attr) and (func.name == "detach" or func.name in scalar_cuts() | numpy_cuts()):
-                return True
-            if isinstance(func, ir.Load) and func.name == "float":
-                return True
-            pending += [func.obj] if isinstance(func, ir.Attr) else []
-    return False
-
-
-def is_rewritten(known: Definitions, ref: ir.Ref) -> bool:
-    """Whether what a dict holds is replaced by numbers, each under its key: `logs[key] = loss.item()`."""
-    held = known.makers.get(ref)
-    if not isinstance(held, ir.Load):
-        return False
-    for event in known.events(ir.SetItem):
-        holder, key = known.makers.get(event.obj), known.makers.get(event.key)
-        same = isinstance(holder, ir.Load) and holder.name == held.name
-        if same and not isinstance(key, ir.Const) and is_number(known, event.src):
-            return True
-    return False

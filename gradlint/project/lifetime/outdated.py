@@ -15,7 +15,7 @@ from gradlint.facts import Elsewhere, Forward, KeptGraph, Modes, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.growing import spelled_ref
-from gradlint.project.lifetime.meters import is_number
+from gradlint.project.lifetime.numbers import is_number
 from gradlint.project.lifetime.piling import Piling
 from gradlint.project.lifetime.received import built, parts_of, received, root
 from gradlint.project.lifetime.walked import Start, start_of

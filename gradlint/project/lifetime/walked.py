@@ -15,7 +15,7 @@ from gradlint.facts import Backward, Elsewhere, Forward, Step
 from gradlint.ir import events as ir
 from gradlint.project import purpose
 from gradlint.project.lifetime.components import Components
-from gradlint.project.lifetime.meters import is_number, is_rewritten
+from gradlint.project.lifetime.numbers import is_number, is_rewritten
 from gradlint.project.lifetime.received import built, each_item, holding, parts_of, put_away, received, root
 from gradlint.project.lifetime.sources import is_off, loss_sources, of_one_module, sole_sources
 from gradlint.project.lifetime.summed import summed

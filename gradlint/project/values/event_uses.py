@@ -9,6 +9,7 @@ from gradlint.domains import grad_mode
 from gradlint.domains.values import TENSOR, Api, Obj
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import adds_to, begins
+from gradlint.project.lifetime.numbers import is_rewritten
 from gradlint.project.values import call_uses, uses
 from gradlint.torch_model import indices_second, roles
 from gradlint.torch_model.attributes import tensor_properties
@@ -187,8 +188,8 @@ def handed_out(walk: Walk, body: Body, event: ir.Yield, ref: ir.Ref) -> None:
 
 
 def returned(walk: Walk, body: Body, event: ir.Return, ref: ir.Ref) -> None:
-    """The body ends with the value."""
-    walk.use(uses.RETURNED, body, event)
+    """The body ends with the value; a dict whose entries are replaced by numbers may hold none of it any more."""
+    walk.use(uses.RETURNED, body, event, sure=not is_rewritten(walk.tracer.definitions(body), ref))
 
 
 def called(walk: Walk, body: Body, event: ir.Call, ref: ir.Ref) -> None:

@@ -53,6 +53,9 @@ def entry_modes(program: Program, solved: list[Body]) -> dict[Body, int]:
             if caller.sure or grad_mode.never_records(caller.modes):
                 entries[body] |= entered_in(program, body, caller.modes)
     settle(program, entries)
+    while from_outside := entered_from_outside(program, entries):
+        entries |= {body: first_entry(program, body) for body in from_outside}
+        settle(program, entries)
     guarded = [body for body, modes in entries.items() if switched(modes) and not program.stubs.is_stub(body)]
     unknown = [body for body in guarded if not callers_elsewhere(program, body)]
     unseen = [body for body in unknown if is_called_out_of_sight(program, body, bodies)]
@@ -85,6 +88,32 @@ def settle(program: Program, entries: dict[Body, int]) -> None:
                 continue
             entries[fn.body] = before | inside(fn, modes)
             changed = True
+
+
+def entered_from_outside(program: Program, entries: Mapping[Body, int]) -> list[Body]:
+    """Of the bodies that only call each other, those that lead to all others: somebody out of sight calls one of them.
+
+    Those whose name a function calls that was not solved, if there are such.
+    """
+    waiting = {body for body, modes in entries.items() if not modes}
+    callers: dict[Body, set[Body]] = {body: set() for body in waiting}
+    for caller, callee, _, _ in edges(program):
+        if caller in waiting and callee in waiting:
+            callers[callee].add(caller)
+    before = {body: leading_to(body, callers) for body in waiting}
+    first = [body for body in entries if body in waiting and all(body in before[other] for other in before[body])]
+    return [body for body in first if is_called_out_of_sight(program, body, entries)] or first
+
+
+def leading_to(body: Body, callers: Mapping[Body, Collection[Body]]) -> set[Body]:
+    """The bodies from which calls lead to ``body``."""
+    found: set[Body] = set()
+    pending = [body]
+    while pending:
+        further = {*callers[pending.pop()]} - found
+        found |= further
+        pending += further
+    return found
 
 
 def switched(modes: int) -> bool:

@@ -118,7 +118,7 @@ MODEL_CLASS = re.compile(r"(?:^|\.)\w*(?:Model|Net|Network|Generator|Vocoder|Tra
 """Names of classes that are whole models."""
 
 VARIATIONAL = re.compile(
-    r"(?:^|[a-z_])(?:VAE|AE|Variational|Bayes\w*|Posterior|Flow|HMM|GP)(?![a-z])|^Bayes|^Variational|^Posterior"
+    r"(?:^|[a-z_])(?:AE|Variational|Bayes\w*|Posterior|Flow|HMM|GP)(?![a-z])|VAE(?![a-z])|^Bayes|^Variational|^Posterior"
 )
 """Names of classes whose inference is that of a posterior, which is trained."""
 

@@ -187,6 +187,9 @@ class Forwards:
                 modes = inside(fn, local.modes)
                 if modes & grad_mode.NO_GRAPH or fn.body.is_generator or fn.body is outer.body:
                     continue
+                # What a constructor runs serves to set something up, once.
+                if fn.body.name == "__init__":
+                    continue
                 call = self.tracer.definitions(run.body).calls.get(local.span)
                 if call is None:
                     continue

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_CALLERS = 8
 """How many callers of one function are told."""
+SUITES = frozenset({"tests", "unittests", "unit_tests"})
+"""Folders by these names hold nothing but tests."""
 
 
 def callers(names: Names, interfaces: Mapping[str, Interface]) -> dict[str, tuple[Caller, ...]]:
@@ -102,7 +104,7 @@ def is_test(identity: str) -> bool:
     *folders, file = path.split("/")
     named = file.startswith("test_") or file.endswith("_test.py")
     suite = named and any(folder in ("test", "testing") for folder in folders)
-    return "tests" in folders or suite or (named and qualname.startswith(("test_", "Test")))
+    return not SUITES.isdisjoint(folders) or suite or (named and qualname.startswith(("test_", "Test")))
 
 
 def told(graph: CallGraph, wanted: Container[str]) -> dict[str, tuple[Caller, ...]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Cls, Context, Fn, Obj
 from gradlint.ir import events as ir
+from gradlint.linking.callers import SUITES
 from gradlint.project import classes, contracts
 from gradlint.project.values.uses import Tracer, class_around
 from gradlint.torch_model import grad_contexts, roles
@@ -31,7 +32,7 @@ def is_test(body: Body, path: str) -> bool:
     """Whether a body belongs to a test suite: tests run forwards to look at them, on tiny models."""
     parts = PurePath(path).parts
     named = parts and (parts[-1].startswith("test_") or parts[-1].endswith("_test.py"))
-    if "tests" in parts[:-1]:
+    if not SUITES.isdisjoint(parts[:-1]) or any(map(is_collected, body.around())):
         return True
     suite = any(part in ("test", "testing") for part in parts[:-1])
     for scope in body.around():
@@ -42,6 +43,15 @@ def is_test(body: Body, path: str) -> bool:
         if scope.kind == "class" and scope.name.endswith("TestCase"):
             return True
     return suite and bool(named)
+
+
+def is_collected(body: Body) -> bool:
+    """Whether a function is a test that is collected by its name: it asserts, is given nothing, and nobody calls it."""
+    if body.kind != "function" or body.parameters or body.parent is None or body.parent.kind != "module":
+        return False
+    named = body.name == "test" or body.name.startswith("test_")
+    asserts = named and any(isinstance(one, ir.Raise) and one.src == ir.OPAQUE_REF for one in body.graph.events())
+    return asserts and not any(body.parent.calls(body.name))
 
 
 def evaluates(body: Body) -> bool:

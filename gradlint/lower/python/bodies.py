@@ -21,6 +21,7 @@ from gradlint.torch_model.words import Places
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 _KEYWORD = re.compile(r"(?:async[ \t]+)?(?:def|class)[ \t]+")
 _FUNCTION = re.compile(r"\s+(?:async[ \t]+)?def[ \t]+(\w+)")
+_PROMPT = ">>>"  # of an example in a docstring, which is no code
 _LOOKED_INTO = (re.compile(r":="), re.compile(r"yield\b"))
 """Where an expression may bind a name, or make a generator of the function around it."""
 _NO_RENAMES: dict[str, str] = {}
@@ -72,8 +73,9 @@ class Source:
         """The lines and columns that call something called ``name``, each with whether it is part of the outline."""
         for match in re.finditer(rf"(?<!def )(?<!class )\b{re.escape(name)}[ \t]*\(", self.text):
             line = bisect_right(self.line_starts, match.start())
-            column = len(self.text[self.line_starts[line - 1] : match.start()].encode(errors="ignore"))
-            yield line, column, name in self._outline_lines[line - 1]
+            before = self.text[self.line_starts[line - 1] : match.start()]
+            if not before.lstrip().startswith(_PROMPT):
+                yield line, len(before.encode(errors="ignore")), name in self._outline_lines[line - 1]
 
     # -- bodies --------------------------------------------------------------------------------------------
 

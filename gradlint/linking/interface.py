@@ -181,8 +181,8 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     runs (both only of functions that were asked for, see `View.asked`), ``callbacks`` the modes in which it calls a
     parameter; ``returns`` what each ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all.
     ``solved`` False: its code was not looked at, and only its parameters are known. ``undecided``: a finding hangs on
-    what its callers make of the result.
-    ``spent`` are the parts of what it returns that nobody is to keep.
+    what its callers make of the result. ``spent`` are the parts of what it returns that nobody is to keep.
+    ``maybe_guarded``: a decorator that is not understood may turn gradients off in it.
     """
 
     qualname: str
@@ -205,6 +205,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     calls: tuple[Call, ...] = ()
     undecided: bool = False
     spent: tuple[Spent, ...] = ()
+    maybe_guarded: bool = False
 
 
 DECIDING = ("__init__", "forward")

@@ -9,6 +9,7 @@ from gradlint.domains.values import Api, Cls, Context, Fn, Obj
 from gradlint.ir import events as ir
 from gradlint.linking.callers import SUITES
 from gradlint.project import classes, contracts
+from gradlint.project.modes.decorations import known_run
 from gradlint.project.values.uses import Tracer, class_around
 from gradlint.torch_model import grad_contexts, roles
 from gradlint.transfer.calls import MARKS
@@ -149,13 +150,8 @@ def is_guarded_hook(program: Program, body: Body) -> bool:
 
 def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event) -> bool:
     """Whether a decorator or a ``with`` that is not understood may turn gradients off at ``event``."""
-    for scope in body.around():
-        for atom in program.decorators.get(scope, ()):
-            known = isinstance(atom, Context) or (
-                isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS)
-            )
-            if not known and roles.GUARDS.search(decorator_name(tracer, scope, atom) or "context"):
-                return True
+    if any(may_be_decorated_so(program, scope) for scope in body.around()):
+        return True
     known_body = tracer.definitions(body)
     regions = known_body.blocks[event].regions
     for enter in known_body.enters:
@@ -169,12 +165,27 @@ def may_be_guarded(program: Program, tracer: Tracer, body: Body, event: ir.Event
     return False
 
 
-def decorator_name(tracer: Tracer, body: Body, atom: Atom) -> str:
+def may_be_decorated_so(program: Program, body: Body) -> bool:
+    """Whether a decorator that is not understood may turn gradients off in a function, of this file or of another."""
+    elsewhere = program.stubs.data(body)
+    if elsewhere is not None:
+        return elsewhere.maybe_guarded
+    for atom in program.decorators.get(body, ()):
+        known = isinstance(atom, Context) or (
+            isinstance(atom, Api) and (atom.name in grad_contexts() or atom.name in MARKS)
+        )
+        if not known and roles.GUARDS.search(decorator_name(program, body, atom) or "context"):
+            return True
+    return False
+
+
+def decorator_name(program: Program, body: Body, atom: Atom) -> str:
     """How the source calls a decorator of a body, without the arguments that it is given; empty if it has no name."""
     event = atom.event if isinstance(atom, Obj) else None
-    if atom.label or body.parent is None or not isinstance(event, ir.Call):
+    if atom.label or body.parent is None or not isinstance(event, ir.Call) or event.func < 0:
         return atom.label
-    return tracer.label(body.parent, event.func)
+    run = known_run(program, body.parent)
+    return run.labels[event.func] if run is not None else ""
 
 
 def data_of(tracer: Tracer, body: Body, event: ir.Event) -> str:

@@ -170,6 +170,8 @@ class Forwards:
 
     def _elsewhere(self, callee: Run) -> Iterator[Candidate]:
         """The forwards that record in a function of another file."""
+        if purpose.may_be_decorated_so(self.program, callee.body):
+            return
         for graphed, forward, place in self.program.stubs.forwards(callee.body):
             if graphed.reported:
                 continue
@@ -285,6 +287,8 @@ def may_record(program: Program, module: Atom) -> bool:
     """Whether the ``forward`` of a module does anything that torch records, if it is in sight."""
     cls = module.cls if isinstance(module, Obj) else None
     fn = classes.own_function(program, cls, "forward") if cls is not None else None
+    if fn is not None and purpose.may_be_decorated_so(program, fn.body):
+        return False
     run = program.run(fn.body, grad_mode.INHERITED) if fn is not None else None
     if run is None or not run.complete or not run.returned or run.recorder.all(Forward):
         return True

@@ -178,6 +178,7 @@ class Telling:
             abstract=self.program.abstract.get(body, False),
             wrappers=tuple(wrapper(context) for context in fn.wrappers) if fn is not None else (),
             marks=fn.marks if fn is not None else (),
+            maybe_guarded=purpose.may_be_decorated_so(self.program, body),
         )
         asked = body.qualname in self.program.stubs.view.asked
         run = self._run(body)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL
-from gradlint.facts import IdleForward, KeptGraph, ModuleMode
+from gradlint.facts import Forward, IdleForward, KeptGraph, ModuleMode
 from gradlint.project import contracts, purpose
 from gradlint.project.entries import called_on
 from gradlint.project.forwards import outcomes
@@ -46,6 +46,7 @@ class Evaluation:
         self._idle: dict[Body, list[IdleForward]] = {}
         self._kept: dict[Body, list[KeptGraph]] = {}
         self._judged = False
+        self._reported: list[Forward] = []
 
     @property
     def frozen(self) -> Frozen:
@@ -56,6 +57,11 @@ class Evaluation:
         """The forwards of ``body`` whose graph nobody walks back."""
         self._judge()
         return self._idle.get(body, [])
+
+    def reported(self) -> list[Forward]:
+        """The forwards of the file, or behind its calls, whose graph nobody walks back."""
+        self._judge()
+        return self._reported
 
     def kept_graphs(self, body: Body) -> list[KeptGraph]:
         """The stores of ``body`` that keep such graphs across iterations."""
@@ -129,6 +135,7 @@ class Evaluation:
             return
         place = (stands.call.span, forward.modes, forward.loops, forward.block)
         idle = IdleForward(*place, call, reason, because, whole=verdict.whole)
+        self._reported.append(forward)
         self._idle.setdefault(body, []).append(idle)
 
     def _eval_call(self, body: Body, candidate: Candidate) -> Reasons:

@@ -1,16 +1,18 @@
-"""Modules without parameters: own losses, metrics, reshaping. Their result is on the graph only if their input is.
+"""Modules without parameters that train: own losses, metrics, reshaping, layers that stay as they are made at random.
 
-That something is no parameter has to be in sight: whatever a constructor stores is a number, a tensor or the like, by
-its value, by its default or by its annotation, and ``forward`` calls no module.
+Their result is on the graph only if their input is. That something is no parameter has to be in sight: whatever a
+constructor stores is a number, a tensor or the like, by its value, by its default or by its annotation, or a layer
+whose weights it fixes, and ``forward`` calls no module but those.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import SCALAR, TENSOR, Api, Atom, Cls, Fn, Literal, Method, Obj, Sym, Tuple
+from gradlint.domains.values import PARAMETER, SCALAR, TENSOR, Api, Atom, Cls, Fn, Literal, Method, Obj, Sym, Tuple
 from gradlint.facts import AttributeWrite, Forward
 from gradlint.ir import events as ir
 from gradlint.linking.interface import DECIDING
@@ -29,6 +31,8 @@ PLAIN_WORDS = frozenset(
     torch device dtype Size np numpy ndarray""".split()
 )
 """The names that the annotation of something without parameters is made of."""
+WEIGHTS = frozenset({"weight", "bias"})
+"""The parameters of a layer."""
 BARE = re.compile(r"\b(?:list|dict|set|sequence)\b(?!\s*\[)", re.IGNORECASE)
 """A container of anything; a bare tuple is a shape."""
 FUNCTIONS = ("torch.", "builtins.", "math.", "numpy.")
@@ -39,7 +43,7 @@ HARMLESS = frozenset(
 
 
 def is_parameterless(program: Program, cls: Cls) -> bool:
-    """Whether instances of a module class surely have no parameters."""
+    """Whether instances of a module class surely have no parameters that train."""
     if cls not in program.parameterless:
         program.parameterless[cls] = False  # as long as this is under way
         program.parameterless[cls] = classes.is_module(cls) and all(_adds_none(program, base) for base in _all(cls))
@@ -77,19 +81,33 @@ def adds_none(program: Program, cls: Cls) -> bool:
     """Whether the code of a class itself, as far as it was looked at, gives its instances no parameter for certain."""
     if cls not in program.namespaces or not cls.body.left_out.isdisjoint(DECIDING):
         return False
-    for name, check in zip(DECIDING, (stores_none, calls_none), strict=True):
+    runs: list[Run] = []
+    for name in DECIDING:
         fn = own(program, cls, name)
         run = program.runs.get((fn.body, grad_mode.INHERITED)) if fn is not None else None
-        if fn is not None and (run is None or not run.complete or not check(program, run)):
+        if fn is not None and (run is None or not run.complete):
             return False
-    return True
+        runs += [run] if run is not None else []
+    fixed = {layer for run in runs if run.body.name == "__init__" for layer in fixed_in(run)}
+    return all((stores_none if run.body.name == "__init__" else calls_none)(program, run, fixed) for run in runs)
 
 
-def stores_none(program: Program, run: Run) -> bool:
-    """Whether a constructor stores nothing that may hold parameters."""
+def fixed_in(run: Run) -> set[Atom]:
+    """The layers of a constructor all of whose weights it replaces by parameters that do not require grad."""
+    fixed: dict[Atom, set[str]] = {}
+    for write in run.recorder.all(AttributeWrite):
+        replaced = all(isinstance(atom, Obj) and atom.type == PARAMETER for atom in write.value.atoms)
+        if replaced and write.value.cut and len(write.target.atoms) == 1:
+            fixed.setdefault(next(iter(write.target.atoms)), set()).add(write.name)
+    return {layer for layer, names in fixed.items() if names >= WEIGHTS}
+
+
+def stores_none(program: Program, run: Run, fixed: Collection[Atom]) -> bool:
+    """Whether a constructor stores nothing that may hold parameters, but for layers whose weights are ``fixed``."""
     instance = program.receiver(run.body)
     for write in run.recorder.all(AttributeWrite):
-        if instance in write.target.atoms and not all(is_plain(program, run.body, atom) for atom in write.value.atoms):
+        stored = (atom for atom in write.value.atoms if atom not in fixed) if instance in write.target.atoms else ()
+        if not all(is_plain(program, run.body, atom) for atom in stored):
             return False
     calls = (event for event in run.body.graph.events() if isinstance(event, ir.Call))
     return not any(hands_over(run, call, instance) for call in calls)
@@ -113,9 +131,10 @@ def is_harmless(method: Atom) -> bool:
     return isinstance(method, Method) and method.name in ("register_buffer", "__init__")
 
 
-def calls_none(program: Program, run: Run) -> bool:
-    """Whether a ``forward`` calls no module, so that it adds nothing to the graph of its input."""
-    return not run.recorder.all(Forward)
+def calls_none(program: Program, run: Run, fixed: Collection[Atom]) -> bool:
+    """Whether a ``forward`` calls no module that adds something to the graph of its input."""
+    called = (atom for forward in run.recorder.all(Forward) for atom in forward.module.atoms)
+    return all(atom in fixed or program.is_free_of_parameters(atom) for atom in called)
 
 
 def is_plain(program: Program, body: Body, atom: Atom) -> bool:

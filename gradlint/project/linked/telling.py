@@ -69,7 +69,7 @@ class Telling:
             functions,
             {cls.body.qualname: self.cls(cls) for cls in self._own_classes},
             frozenset(self._wants(solved)),
-            frozenset(self._doubts(solved)),
+            frozenset(self._doubts()),
         )
 
     def _inner(self, solved: Iterable[Body]) -> Iterator[Body]:
@@ -102,17 +102,14 @@ class Telling:
                 yield from self._names_in(made.temps if made is not None else [])
                 yield from self._names_in([frozenset(classes.lineage(cls))])
 
-    def _doubts(self, solved: Iterable[Body]) -> Iterator[str]:
+    def _doubts(self) -> Iterator[str]:
         """The classes whose instances are called where that makes a finding."""
-        for body in solved:
-            spans = {found.span for found in self.evaluation.idle_forwards(body)}
-            run = self._run(body) if spans else None
-            for forward in run.recorder.all(Forward) if run is not None else ():
-                for atom in forward.module.atoms if forward.span in spans else ():
-                    module = atom.receiver if isinstance(atom, Method) else atom
-                    cls = module.cls if isinstance(module, Obj) else None
-                    if cls is not None:
-                        yield self.program.identity(cls.body)
+        for forward in self.evaluation.reported():
+            for atom in forward.module.atoms:
+                module = atom.receiver if isinstance(atom, Method) else atom
+                cls = module.cls if isinstance(module, Obj) else None
+                if cls is not None:
+                    yield self.program.identity(cls.body)
 
     def _names_in(self, values: Iterable[Value]) -> Iterator[str]:
         """The dotted names by which the file got to what is in ``values``."""

@@ -55,7 +55,7 @@ def is_consumed_whole(program: Program, body: Body) -> bool:
 def is_consumed_idly(program: Program, tracer: Tracer, body: Body) -> bool:
     """Whether a generator is run in its file, and only by loops that compute nothing while it is suspended.
 
-    ``for sample in self.samples(): last = sample``.
+    ``for sample in self.samples(): last = sample``. Functions that say nothing of gradients need none meanwhile.
     """
     if body.parent is None:
         return False
@@ -65,7 +65,8 @@ def is_consumed_idly(program: Program, tracer: Tracer, body: Body) -> bool:
         reads = [
             (scope, load) for scope in program.module.inside() for load in tracer.definitions(scope).entering(body.name)
         ]
-    return bool(reads) and all(loops_idly(tracer.definitions(scope), read) for scope, read in reads)
+    says_nothing = any(not lowered for _, _, lowered in program.module.calls(body.name))
+    return bool(reads or says_nothing) and all(loops_idly(tracer.definitions(scope), read) for scope, read in reads)
 
 
 def loops_idly(known: Definitions, function: ir.Attr | ir.Load) -> bool:

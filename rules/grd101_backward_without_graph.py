@@ -86,8 +86,9 @@ def input_gradient(model, x):
 
 ## Known limits
 
-Only a value that was computed with gradients off *for sure* is reported. Where one flag decides both the mode and the
-call of backward, the rule stays silent:
+Only a value that was computed with gradients off *for sure* is reported. A backward that a function runs only for those
+who ask for it by an argument is reported where a call with gradients off surely asks for it. Where one flag decides
+both the mode and the call of backward, the rule stays silent:
 
 ```python
 import torch

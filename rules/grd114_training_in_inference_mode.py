@@ -90,7 +90,8 @@ def make_ema(model):
 ## Known limits
 
 A module that is built and used inside one inference-mode region, as inference scripts do, is not reported, nor are
-edits in place of existing tensors, which keep them normal tensors:
+edits in place of existing tensors, which keep them normal tensors. What a function does only for those who ask for it
+by an argument is reported where a call in inference mode surely asks for it:
 
 ```python
 import torch

@@ -24,6 +24,14 @@ class Elsewhere(NamedTuple):
 Reasons = tuple["tuple[Span | Elsewhere, str]", ...]
 
 
+class Asked(NamedTuple):
+    """A condition on a parameter: that it is ``constant``, or is not; of True, that it is true."""
+
+    parameter: str
+    constant: bool | str | None
+    holds: bool
+
+
 class Modes(Struct, frozen=True):
     """The grad modes that may be in force at one event, and where each was set."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gradlint.facts.base import Happening, Modes, Operand
+from gradlint.facts.base import Asked, Happening, Modes, Operand
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
@@ -32,6 +32,8 @@ class Backward(Happening, frozen=True):
     deliberate: bool = False
     trained: frozenset[Atom] = frozenset()
     leaves: bool = False
+    asked: tuple[Asked, ...] = ()
+    """With which arguments the body runs it, as far as that is a condition on its parameters in a callee."""
 
     def joined(self, other: Backward) -> Backward:
         """The same call reached on two paths: its target stands wherever it stands on one of them."""
@@ -65,6 +67,7 @@ class Step(Happening, frozen=True):
     variable: str = ""
     through: str = ""
     origin: Span | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 class Clear(Happening, frozen=True):

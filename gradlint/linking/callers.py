@@ -129,11 +129,12 @@ class Telling:
 
     def callers(self, name: str) -> tuple[Caller, ...]:
         """The callers of one function, those first that guard nothing; one for all that tell the same."""
-        found: dict[tuple[int, int, bool], tuple[int, int, Edge]] = {}
+        found: dict[tuple[int, int, bool, bool], tuple[int, int, Edge]] = {}
         path = path_of(name)
         for edge in self.graph.incoming[name]:
             if path_of(edge.caller) != path or not self.graph.functions[edge.caller].solved:
-                for key in self._said_by(edge):
+                for said in self._said_by(edge):
+                    key = (*said, edge.call.asks)
                     length, mode = self._nearest(edge, key[0])
                     if key not in found or length < found[key][0]:
                         found[key] = length, mode, edge
@@ -160,9 +161,9 @@ class Telling:
         explained = [*grad_mode.each(modes & grad_mode.RECORDS or modes)]
         return min((self._chains.length(edge, mode), mode) for mode in explained)
 
-    def _caller(self, modes: int, uses: int, sure: bool, length: int, mode: int, edge: Edge) -> Caller:
+    def _caller(self, modes: int, uses: int, sure: bool, asks: bool, length: int, mode: int, edge: Edge) -> Caller:
         path = tuple(step(call) for call in self._chains.to(edge, mode))
-        return Caller(modes, path, self._words.of(uses), sure)
+        return Caller(modes, path, self._words.of(uses), sure, asks)
 
 
 def few(ranked: list[Caller]) -> tuple[Caller, ...]:
@@ -173,14 +174,14 @@ def few(ranked: list[Caller]) -> tuple[Caller, ...]:
     for caller in ranked:
         key = (caller.modes, caller.sure)
         known = found.get(key, caller)
-        found[key] = msgspec.structs.replace(known, uses=known.uses | caller.uses)
+        found[key] = msgspec.structs.replace(known, uses=known.uses | caller.uses, asks=known.asks or caller.asks)
     return tuple(found.values())[:MOST_CALLERS]
 
 
 def rank(caller: Caller) -> tuple[object, ...]:
     """Who guards nothing comes first, then who is sure, then who is near."""
     guards = grad_mode.never_records(caller.modes)
-    return guards, not caller.sure, len(caller.path), caller.path, caller.modes, sorted(caller.uses)
+    return guards, not caller.sure, len(caller.path), caller.path, caller.modes, sorted(caller.uses), caller.asks
 
 
 def step(edge: Edge) -> tuple[str, Place, str]:

@@ -80,11 +80,14 @@ Thing: TypeAlias = Union["Given", "Named", "Constant", "Made", "Several", "Anyth
 
 
 class Parameter(msgspec.Struct, frozen=True, array_like=True):
-    """A parameter; see `gradlint.ir.cfg.Parameter`. ``annotation`` is its source."""
+    """A parameter; see `gradlint.ir.cfg.Parameter`. ``annotation`` is its source, ``default`` a constant that it has by
+    default.
+    """
 
     name: str
     kind: str
     annotation: str = ""
+    default: Constant | None = None
 
 
 class Wrapper(msgspec.Struct, frozen=True, array_like=True):
@@ -112,7 +115,9 @@ class Effect(msgspec.Struct, frozen=True, array_like=True):
     ``kind`` is ``backward``, ``step``, ``clear``, ``touch``, ``edit`` or ``mode`` (the marks that a module has behind
     the call, in ``graph``); ``what`` it is done to, which stands at ``graph``; ``how`` as the happenings of
     `gradlint.facts` call it (the op of an edit, the call of a step). ``surely``: if the function returns, so it was.
-    ``flags`` are the happening's own: ``inputs``, ``leaves``, ``closure``, ``clears``.
+    ``flags`` are the happening's own: ``inputs``, ``leaves``, ``closure``, ``clears``. ``asked`` are the arguments with
+    which it does so, as far as that hangs on single parameters: each is, or is not, a constant; see
+    `gradlint.facts.base.Asked`.
     """
 
     kind: str
@@ -123,6 +128,7 @@ class Effect(msgspec.Struct, frozen=True, array_like=True):
     how: str = ""
     surely: bool = True
     flags: frozenset[str] = frozenset()
+    asked: tuple[tuple[str, bool | str | None, bool], ...] = ()
 
 
 class Graphed(msgspec.Struct, frozen=True, array_like=True):
@@ -162,7 +168,8 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     ``callee`` is an id, a dotted name, or ``?.name`` for a method ``name`` of something unknown. ``uses`` is what
     becomes of the result: kinds of `gradlint.project.values.uses`, and words of `gradlint.project.linked.parts`.
     ``matters``: the caller trains or evaluates, so that it should be known what the callee does even if that says
-    nothing of gradients.
+    nothing of gradients. ``asks``: its arguments ask for what the callee does only for those who ask, see
+    `Effect.asked`.
     """
 
     callee: str
@@ -170,6 +177,7 @@ class Call(msgspec.Struct, frozen=True, array_like=True):
     modes: int
     uses: frozenset[str] = frozenset()
     matters: bool = False
+    asks: bool = False
 
 
 class Function(msgspec.Struct, frozen=True, array_like=True):
@@ -252,13 +260,14 @@ class Caller(msgspec.Struct, frozen=True, array_like=True, order=True):
     ``modes`` are those in force at the call, ``INHERITED`` where the caller's own are not known. ``path`` of the
     calls that lead here, nearest first, each with its file, place and the caller's name. ``uses`` is what becomes
     of the result, callers of callers included; ``sure`` False if only the method's name says that this function is
-    meant.
+    meant; ``asks`` as in `Call`.
     """
 
     modes: int
     path: tuple[tuple[str, Place, str], ...]
     uses: frozenset[str] = frozenset()
     sure: bool = True
+    asks: bool = False
 
 
 class View(msgspec.Struct, frozen=True, array_like=True):

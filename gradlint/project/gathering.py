@@ -109,6 +109,7 @@ from gradlint.project.protocol.uncleared import uncleared
 from gradlint.project.protocol.updates_by_hand import uncleared_by_hand
 from gradlint.project.protocol.wiped import wiped
 from gradlint.project.summaries import Run
+from gradlint.project.values import asked
 from gradlint.project.values.aliases import shared_edits
 
 
@@ -272,6 +273,8 @@ def backwards(program: Program, run: Run) -> Iterator[Backward]:
     flags = run.recorder.all(GradFlag)
     wanted = run.flags_read - rescued(program, run)
     for backward in run.recorder.backwards():
+        if asked.is_left_to_callers(program, run, backward):
+            continue
         own = {flag.span for flag in flags if flag.target.atoms >= backward.target.atoms}
         meant = backward.deliberate and not (backward.how == "grad" and backward.target.cut)
         flagged = frozenset[Span]() if meant else backward.target.flagged - (wanted - own)

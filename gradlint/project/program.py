@@ -46,6 +46,7 @@ from gradlint.transfer.interpreter import Interpreter
 from gradlint.transfer.recorder import CalledBack, Handed, OutsideCall
 
 if TYPE_CHECKING:
+    from gradlint.facts.base import Asked
     from gradlint.project.edits.kept_by_code import Kept
     from gradlint.torch_model.contracts import Contracts
     from gradlint.torch_model.frameworks import Call
@@ -102,6 +103,8 @@ class Program(Scopes, Kinds):
         self.attributes: dict[Cls, dict[str, Value]] = {}
         self.attribute_values: set[Atom] = set()
         self.defaults: dict[Body, dict[str, Value]] = {}
+        self.conditions: dict[tuple[Body, int], tuple[Asked, ...]] = {}
+        """The conditions on parameters under which blocks run, where somebody has asked for them."""
         self.default_layers: set[Atom] = set()
         """Layers that are the defaults of parameters."""
         self.bindings: dict[tuple[Body, str], set[Fn]] = {}

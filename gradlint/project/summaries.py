@@ -31,7 +31,7 @@ from gradlint.facts import Backward, Clear, Edit, Happening, Operand, Step, Touc
 from gradlint.facts.protocol import Clip, Scaling
 from gradlint.ir.paths import dominators_of, reaches
 from gradlint.project import members
-from gradlint.project.values import computed, demands
+from gradlint.project.values import asked, computed, demands
 from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
 from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
@@ -107,8 +107,8 @@ class Run(Struct):
 def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     """Call a function of the file: note the call, run its summary on the state, map what it returns."""
     modes = inside(fn, ip.state.modes)
-    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site))
     arguments = bind(program, site, fn)
+    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site, arguments))
     program.bind_arguments(fn.body, arguments)
     if fn.body.is_generator:
         run = program.run(fn.body, grad_mode.INHERITED)
@@ -141,15 +141,15 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
 
 def call_unknown(ip: Interpreter, site: calls.Site, fn: Fn) -> Value:
     """Call a method without code: note the call; what runs is not known."""
-    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site))
+    ip.recorder.calls[ip.block.index].append(noted(ip, fn, site, {}))
     ip.raised(ip.state)
     return calls.unknown(ip, site)
 
 
-def noted(ip: Interpreter, fn: Fn, site: calls.Site) -> LocalCall:
+def noted(ip: Interpreter, fn: Fn, site: calls.Site, given: dict[str, Value]) -> LocalCall:
     """What is kept of a call."""
     telling = calls.is_telling(ip, site)
-    return LocalCall(fn, ip.state.modes, site.event.span, dict(ip.state.marks), is_inside(ip), telling)
+    return LocalCall(fn, ip.state.modes, site.event.span, dict(ip.state.marks), is_inside(ip), telling, given)
 
 
 def is_inside(ip: Interpreter) -> bool:
@@ -276,6 +276,9 @@ def replay_gradients(
     """Do in the caller what the callee did to gradients; ``inline``: what a closure does stands where it is written."""
     if not isinstance(happening, (Backward, Step, Clear, Touch, Clip, Scaling)):
         return
+    conditions = asked.of_happening(program, run.body, happening)
+    if asked.denied(program, fn.body, conditions, arguments):
+        return
     origin = None if program.stubs.is_stub(fn.body) else happening.origin or happening.span
     span = origin if inline and origin is not None else site.event.span
     modes, loops, block = ip.where()
@@ -284,6 +287,8 @@ def replay_gradients(
         return ip.describe(substitute(program, fn.body, operand.atoms, arguments), operand.name, span)
 
     moved = replace(happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name)
+    if isinstance(moved, (Backward, Step)):
+        moved = replace(moved, asked=asked.passed_on(ip.body, conditions, arguments))
     if isinstance(moved, Backward):
         source = demands.source_of(run, moved.target.atoms, program.is_free_of_parameters)
         target = substitute(program, fn.body, source, arguments)

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from gradlint.facts import Backward, Happening
 
 if TYPE_CHECKING:
-    from gradlint.domains.values import Atom, Cls, Context, Fn
+    from gradlint.domains.values import Atom, Cls, Context, Fn, Value
     from gradlint.ir.events import Span
     from gradlint.torch_model.frameworks import Runs
 
@@ -33,6 +33,8 @@ class LocalCall(Struct, frozen=True):
     """Something around the call has set the grad mode and will restore it."""
     telling: bool = False
     """It is given a module, an optimizer or what is on the graph."""
+    given: Mapping[str, Value] = field(default_factory=dict)
+    """The arguments, by parameter."""
 
 
 class OutsideCall(NamedTuple):

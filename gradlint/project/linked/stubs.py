@@ -16,6 +16,7 @@ from gradlint.domains import grad_mode, tensor
 from gradlint.domains.tensor import Place
 from gradlint.domains.values import CONTAINER, INSTANCE, ITERATOR, SCALAR, TOP, Atom, Cls, Context, Fn, Obj, Sym, Value
 from gradlint.facts import Backward, Clear, Edit, Elsewhere, Forward, Happening, Modes, Operand, Step, Touch
+from gradlint.facts.base import Asked
 from gradlint.ir import cfg
 from gradlint.ir.cfg import Block, Body, Graph
 from gradlint.ir.events import Event, Span
@@ -162,6 +163,9 @@ class Stubs:
             body = self._body("function", name, parent)
             body.parameters = [cfg.Parameter(p.name, p.kind, p.annotation or None, NOWHERE) for p in data.parameters]
             body.is_async, body.is_generator = data.is_async, data.is_generator
+            known = {p.name: p.default.value for p in data.parameters if p.default is not None}
+            literal = self.program.world.literal
+            self.program.defaults[body] = {name: frozenset((literal(value),)) for name, value in known.items()}
             self._data[body], self._ids[body] = data, name
             wrappers = tuple(self._context(wrapper) for wrapper in data.wrappers)
             fn = self.program.world.fn(body, None, wrappers, data.marks)
@@ -298,11 +302,12 @@ class Stubs:
         value, _, _ = self._values(effect.what, body)
         operand = Operand("", NOWHERE, value, effect.graph)
         where = (NOWHERE, Modes(effect.modes, {}), (), GIVEN if effect.surely else RAISED)
+        asked = tuple(Asked(*one) for one in effect.asked)
         if effect.kind == "backward":
             inputs, leaves = "inputs" in effect.flags, "leaves" in effect.flags
-            return Backward(*where, operand, effect.how, inputs=inputs, leaves=leaves)
+            return Backward(*where, operand, effect.how, inputs=inputs, leaves=leaves, asked=asked)
         if effect.kind == "step":
-            return Step(*where, operand, effect.how, "closure" in effect.flags)
+            return Step(*where, operand, effect.how, "closure" in effect.flags, asked=asked)
         if effect.kind == "clear":
             return Clear(*where, operand, effect.how, effect.surely)
         if effect.kind == "edit":

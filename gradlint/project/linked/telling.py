@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gradlint.domains import grad_mode, tensor
-from gradlint.domains.values import Cls, Context, Fn, Method, Obj, Value
+from gradlint.domains.values import Cls, Context, Fn, Literal, Method, Obj, Value
 from gradlint.facts import Backward, Clear, Edit, Forward, Happening, ModuleMode, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.ir.paths import reaches
@@ -23,11 +23,12 @@ from gradlint.project.linked.spelling import Locate, Spelling, distinct, known_a
 from gradlint.project.linked.spent import spent
 from gradlint.project.linked.stakes import Stakes
 from gradlint.project.linked.told_calls import ToldCalls
-from gradlint.project.values import demands
+from gradlint.project.summaries import inside
+from gradlint.project.values import asked, demands
 from gradlint.project.values.uses import KEPT, OFF, RETURNED, Trace, is_lasting
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Body
+    from gradlint.ir.cfg import Body, Parameter
     from gradlint.project.forwards.evaluation import Evaluation
     from gradlint.project.forwards.forwards import Candidate
     from gradlint.project.program import Program
@@ -169,7 +170,7 @@ class Telling:
         plain = told.Function(
             known_as(body),
             self.locate(body.name_span),
-            tuple(told.Parameter(p.name, p.kind, p.annotation or "") for p in body.parameters),
+            tuple(self._parameter(body, parameter) for parameter in body.parameters),
             body.is_async,
             body.is_generator,
             abstract=self.program.abstract.get(body, False),
@@ -181,14 +182,15 @@ class Telling:
         run = self._run(body)
         if run is None:
             return plain
+        called = self._called(body, run)
         return msgspec.structs.replace(
             plain,
             solved=True,
             judged=self._is_judged(body, run),
             asks=any(run.recorder.all(kind) for kind in MATTERS) or any(self._graphed_elsewhere(run)),
             ends=self._ends(body, run),
-            effects=in_fixed_order(self._effects(body, run)),
-            returns=tuple(dict.fromkeys(self._returns(body, run))),
+            effects=in_fixed_order(self._effects(body, called)),
+            returns=tuple(dict.fromkeys(self._returns(body, called))),
             graphed=tuple(dict.fromkeys(self._graphed(body, run))) if asked else (),
             parameter_uses=dict(self._parameter_uses(body)) if asked else {},
             callbacks=tuple(sorted({(name, modes) for scope, name, modes in self.program.callbacks if scope is body})),
@@ -197,11 +199,25 @@ class Telling:
             spent=tuple(dict.fromkeys(spent(self.program, self.evaluation, run, self.locate))),
         )
 
+    def _parameter(self, body: Body, parameter: Parameter) -> told.Parameter:
+        default = self.program.defaults.get(body, {}).get(parameter.name, frozenset())
+        constants = [atom.value for atom in default if isinstance(atom, Literal)]
+        value = constants[0] if len(default) == len(constants) == 1 else ...
+        told_of = told.Constant(value) if value is None or isinstance(value, (bool, str)) else None
+        return told.Parameter(parameter.name, parameter.kind, parameter.annotation or "", told_of)
+
     def _run(self, body: Body) -> Run | None:
         """What is known of running ``body``: for a caller of whom nothing is known, or as it is called in the file."""
         entries = dict.fromkeys((first_entry(self.program, body), *SINGLE))
         runs = (self.program.runs.get((body, entry)) for entry in entries)
         return next((run for run in runs if run is not None and run.complete), None)
+
+    def _called(self, body: Body, run: Run) -> Run:
+        """What is known of running ``body`` for code that calls it itself, where torch or a framework sets its mode."""
+        fn = self.program.functions.get(body)
+        entry = inside(fn, grad_mode.INHERITED) if fn is not None else grad_mode.INHERITED
+        called = self.program.run(body, entry) if entry != run.entry else run
+        return called if called is not None and called.complete else run
 
     def _ends(self, body: Body, run: Run) -> tuple[tuple[int, told.Ends], ...]:
         suspends = body.is_generator and generators.is_context_manager(self.program, body)
@@ -246,11 +262,14 @@ class Telling:
             told_of = {"inputs": happening.inputs, "leaves": leaves or happening.leaves}
             flags = frozenset(name for name, is_so in told_of.items() if is_so)
             what = self.spelling.things(source, body)
-            return told.Effect("backward", place, modes, what, happening.target.graph, happening.how, flags=flags)
+            where, how = happening.target.graph, happening.how
+            conditions = asked.of_happening(self.program, body, happening)
+            return told.Effect("backward", place, modes, what, where, how, flags=flags, asked=conditions)
         if isinstance(happening, Step):
             flags = frozenset({"closure"} if happening.closure else ())
             what = self.spelling.things(happening.optimizer.atoms, body)
-            return told.Effect("step", place, modes, what, tensor.PLAIN, happening.call, flags=flags)
+            conditions = asked.of_happening(self.program, body, happening)
+            return told.Effect("step", place, modes, what, tensor.PLAIN, happening.call, flags=flags, asked=conditions)
         if isinstance(happening, Clear):
             graph = body.graph
             surely = happening.surely and not reaches(graph, graph.exit, without=happening.block)

@@ -12,8 +12,10 @@ from gradlint.project import purpose
 from gradlint.project.linked import parts
 from gradlint.project.linked.spelling import known_as
 from gradlint.project.outside import is_known_outside
+from gradlint.project.values.asked import asks_for_more
 from gradlint.project.values.uses import RETURNED
 from gradlint.torch_model import roles
+from gradlint.transfer.recorder import LocalCall
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from gradlint.project.linked.stakes import Stakes
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
-    from gradlint.transfer.recorder import LocalCall, OutsideCall
+    from gradlint.transfer.recorder import OutsideCall
 
 YIELDS_RESULTS = re.compile(rf"{roles.PRODUCES.pattern}|loss|step|forward|sample|act|run|process", re.IGNORECASE)
 """Names of functions of which it matters what becomes of their results."""
@@ -65,7 +67,8 @@ class ToldCalls:
         uses = self._uses_of(body, call.span, callee)
         named = YIELDS_RESULTS.search(callee.rpartition(".")[2]) is not None
         wanted = (matters and (call.telling or named)) or (asked and RETURNED in uses)
-        return told.Call(callee, self.locate(call.span), call.modes, uses, wanted)
+        asks = isinstance(call, LocalCall) and asks_for_more(self.program, call.fn.body, call.given)
+        return told.Call(callee, self.locate(call.span), call.modes, uses, wanted, asks)
 
     def _callee(self, body: Body) -> str | None:
         return self.spelling.id(body) or (f"{self.program.name}:{known_as(body)}" if body.kind != "class" else None)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN
 from gradlint.domains.values import TENSOR, Atom, Obj
-from gradlint.facts import InferenceUse
+from gradlint.facts import InferenceUse, Step
 from gradlint.facts.modes import EscapedTensor, InferenceTensor
 from gradlint.ir import events as ir
 from gradlint.project.lifetime.growing import spelled
+from gradlint.project.values import asked
 from gradlint.project.values.definitions import Definitions
 from gradlint.project.values.guards import Guards
 
@@ -29,7 +30,11 @@ def lasting(program: Program, run: Run) -> Iterator[InferenceUse]:
     fn = program.functions.get(run.body)
     set_by_callers = run.entry == grad_mode.INFERENCE and (fn is None or not fn.wrappers)
     marks = program.marks_left.get((run.body, run.entry), {})
+    passes = (*run.recorder.backwards(), *run.recorder.all(Step))
+    left = {one.span for one in passes if asked.is_left_to_callers(program, run, one)}
     for use in run.recorder.all(InferenceUse):
+        if use.span in left:
+            continue
         is_made = use.product is not None
         lasts = use.product in program.left_inference and marks.get(use.product, 0) & (EVAL | TRAIN) != EVAL
         if not is_made or (lasts and not set_by_callers and not is_replaced(program, run, use)):

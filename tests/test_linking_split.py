@@ -26,6 +26,7 @@ FEWEST_SPLIT = 35
 """So many fixtures have something to move."""
 
 STAYS: dict[tuple[str, str], str] = {
+    ("GRD102/descending_forwards", "evaluate_descent"): "which modules other files call a function with is not told",
     ("GRD211/called_back", "timed"): "when a function of another file calls what it is given is not told",
     ("GRD211/called_back", "twice_timed"): "when a function of another file calls what it is given is not told",
     ("GRD302/called_back", "reported"): "when a function of another file calls what it is given is not told",

@@ -143,6 +143,12 @@ def called_off(program: Program, body: Body) -> Reasons:
     return ((body.name_span, f"{found.caller} calls `{body.name}` {how}"),)
 
 
+def is_in_eval(program: Program, body: Body) -> bool:
+    """Whether a framework has put the modules of a method's object in eval mode before it calls the method."""
+    found = hook_of(program, body)
+    return found is not None and found.hook.module == "eval"
+
+
 def called_in_eval(program: Program, body: Body) -> Reasons:
     """That a framework calls ``body`` in eval mode, and leaves gradients as they are."""
     found = hook_of(program, body)

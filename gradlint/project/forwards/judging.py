@@ -7,15 +7,15 @@ data are for evaluation or inference, or everything that is done with the result
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradlint.domains import grad_mode
 from gradlint.domains.state import EVAL, TRAIN, UNTOUCHED
-from gradlint.domains.values import Atom, Literal, Obj, Unknown
+from gradlint.domains.values import Atom, Literal, Obj, Sym, Unknown
 from gradlint.facts import Backward, ForwardMethod, GradFlag
 from gradlint.ir import events as ir
-from gradlint.project import contracts, purpose
+from gradlint.project import classes, contracts, purpose
 from gradlint.project.forwards import outcomes
 from gradlint.project.forwards.inference_only import is_inference_only, is_of_part
 from gradlint.project.forwards.standing import Standing
@@ -73,6 +73,8 @@ class Judging:
         if purpose.is_part_of_pipeline(self.program, body):
             return None
         if any(map(self._may_be_guarded, (candidate, candidate.inner))):
+            return None
+        if any(map(self._differentiates, self._modules(candidate))):
             return None
         found = self._told(body, candidate)
         if found is None or self._is_cut_off(candidate) or self.calling.only_off(body):
@@ -243,6 +245,27 @@ class Judging:
         if any(flag.value is not False and not self._is_of_module(flag) for flag in run.recorder.all(GradFlag)):
             return True
         return self._walks_something_else(run)
+
+    def _modules(self, candidate: Candidate) -> Iterator[Atom]:
+        """The module of a forward, and what calls in the file give where that is a parameter."""
+        yield from candidate.forward.module.atoms
+        parameters = [atom for atom in candidate.forward.module.atoms if isinstance(atom, Sym)]
+        runs = [run for run in self.program.runs.values() if run is not None and parameters]
+        for call in (one for run in runs for one in run.recorder.local_calls()):
+            for parameter in parameters:
+                if call.fn.body is parameter.scope:
+                    yield from call.given.get(parameter.path, ())
+
+    def _differentiates(self, module: Atom) -> bool:
+        """Whether the ``forward`` of a module asks for gradients itself: for forces, or to descend an energy."""
+        cls = module.cls if isinstance(module, Obj) else None
+        fn = classes.own_function(self.program, cls, "forward") if cls is not None else None
+        if fn is None:
+            return False
+        if not self.program.stubs.is_stub(fn.body):
+            return self._wants_gradients(fn.body)
+        run = self.program.run(fn.body, grad_mode.INHERITED)
+        return run is not None and bool(run.recorder.all(Backward))
 
     def _walks_something_else(self, run: Run) -> bool:
         """Whether the body goes backward from something that no forward in it is known to have made."""

@@ -12,7 +12,7 @@ from gradlint.domains.values import INSTANCE, Atom, Fn, Obj, Value, ordered
 from gradlint.facts import Backward, Forward, ModuleMode
 from gradlint.facts.modes import NoisyInference, StuckInEval
 from gradlint.ir import events as ir
-from gradlint.project import purpose
+from gradlint.project import contracts, purpose
 from gradlint.project.protocol import ownership
 from gradlint.torch_model import mode_dependent_modules, modules, roles
 
@@ -107,6 +107,8 @@ def is_training(program: Program, run: Run, forward: Forward, module: Atom) -> b
     if forward.marks & (EVAL | TRAIN | UNTOUCHED):
         return forward.marks & (EVAL | TRAIN | UNTOUCHED) == TRAIN
     if not isinstance(module, Obj) or not (module.type == INSTANCE or is_made_in(run, module)):
+        return False
+    if contracts.is_in_eval(program, run.body):
         return False
     switches = (mode for run in program.runs.values() if run is not None for mode in run.recorder.all(ModuleMode))
     return not any(mode.marks & EVAL and may_hold(program, mode.module.atoms, module) for mode in switches)

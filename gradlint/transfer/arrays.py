@@ -36,6 +36,8 @@ FLOATS = re.compile(
     r"|hidden(?:_states?)?|pooler_output|latents?|values?|attentions?)$"
 )
 """Names of parts of what a model returns that are no indices."""
+JOINS = frozenset("cat concat concatenate stack hstack vstack dstack".split())
+"""Operations whose result holds what its parts hold: indices, if those are."""
 SINKS = ("numpy.", "scipy.", "sklearn.metrics.")
 
 
@@ -105,7 +107,11 @@ def _is_part(ip: Interpreter, value: Value) -> bool:
             isinstance(event, ir.Item) and questions.number(ip.value(event.key))
         ):
             return True
-        if ip.state.place(atom).roots:
+        place = ip.state.place(atom)
+        joins = place.via.rpartition(".")[2] in JOINS
+        if joins and atom not in ip.run.origins:  # in another file
+            return True
+        if joins or place.roots:
             new = ip.run.origins.get(atom, set()) - seen
             seen |= new
             pending.extend(new)

@@ -78,6 +78,7 @@ class Clear(Happening, frozen=True):
     surely: bool = True
     through: str = ""
     origin: Span | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 class Touch(Happening, frozen=True):
@@ -87,6 +88,7 @@ class Touch(Happening, frozen=True):
     clears: bool
     through: str = ""
     origin: Span | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 class ModuleMode(Happening, frozen=True):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from gradlint.facts.base import Happening
 
 if TYPE_CHECKING:
-    from gradlint.facts.base import Operand, Reasons
+    from gradlint.facts.base import Asked, Operand, Reasons
     from gradlint.ir.events import Span
 
 
@@ -56,6 +56,7 @@ class Clip(Happening, frozen=True):
     refused: str = ""
     through: str = ""
     origin: Span | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 class Scaling(Happening, frozen=True):
@@ -67,6 +68,7 @@ class Scaling(Happening, frozen=True):
     call: str
     through: str = ""
     origin: Span | None = None
+    asked: tuple[Asked, ...] = ()
 
 
 class MisplacedClip(Struct, frozen=True):

@@ -286,9 +286,16 @@ def replay_gradients(
     def described(operand: Operand) -> Operand:
         return ip.describe(substitute(program, fn.body, operand.atoms, arguments), operand.name, span)
 
-    moved = replace(happening, span=span, modes=modes, loops=loops, block=block, origin=origin, through=fn.body.name)
-    if isinstance(moved, (Backward, Step)):
-        moved = replace(moved, asked=asked.passed_on(ip.body, conditions, arguments))
+    moved = replace(
+        happening,
+        span=span,
+        modes=modes,
+        loops=loops,
+        block=block,
+        origin=origin,
+        through=fn.body.name,
+        asked=asked.passed_on(ip.body, conditions, arguments),
+    )
     if isinstance(moved, Backward):
         source = demands.source_of(run, moved.target.atoms, program.is_free_of_parameters)
         target = substitute(program, fn.body, source, arguments)

@@ -21,7 +21,7 @@ from gradlint.project.forwards.inference_only import is_inference_only, is_of_pa
 from gradlint.project.forwards.standing import Standing
 from gradlint.project.leaves.cuts import lost
 from gradlint.project.linked import parts
-from gradlint.project.values import demands
+from gradlint.project.values import asked, demands
 from gradlint.project.values.calling import Calling, is_differentiable
 from gradlint.project.values.uses import KEPT, RETURNED, STORED, WALKED, YIELDED
 from gradlint.torch_model import roles
@@ -257,15 +257,18 @@ class Judging:
                     yield from call.given.get(parameter.path, ())
 
     def _differentiates(self, module: Atom) -> bool:
-        """Whether the ``forward`` of a module asks for gradients itself: for forces, or to descend an energy."""
+        """Whether the ``forward`` of a module asks for gradients itself, whatever it is given: to descend an energy."""
         cls = module.cls if isinstance(module, Obj) else None
         fn = classes.own_function(self.program, cls, "forward") if cls is not None else None
-        if fn is None:
+        run = self.program.run(fn.body, grad_mode.INHERITED) if fn is not None else None
+        if run is None:
             return False
-        if not self.program.stubs.is_stub(fn.body):
-            return self._wants_gradients(fn.body)
-        run = self.program.run(fn.body, grad_mode.INHERITED)
-        return run is not None and bool(run.recorder.all(Backward))
+        flags = (flag for flag in run.recorder.all(GradFlag) if flag.value is not False)
+        wanting = (*run.recorder.all(Backward), *(flag for flag in flags if not self._is_of_module(flag)))
+        known = self.tracer.definitions(run.body)
+        made = (known.blocks[call].index for call in known.calls.values() if makes_leaf(known, call))
+        of_happenings = [asked.of_happening(self.program, run.body, one) for one in wanting]
+        return not all(of_happenings + [asked.of_block(self.program, run.body, block) for block in made])
 
     def _walks_something_else(self, run: Run) -> bool:
         """Whether the body goes backward from something that no forward in it is known to have made."""
@@ -338,6 +341,12 @@ class Judging:
         others = (one for one in self.forwards.of(run.body) if one.forward is not candidate.forward)
         handed = (WALKED, RETURNED, YIELDED) if is_differentiable(run.body) else (WALKED,)
         return any(use.sure for one in others for use in one.of(*handed))
+
+
+def makes_leaf(known: Definitions, call: ir.Call) -> bool:
+    """Whether a call is told to make something that requires grad."""
+    flags = (known.makers.get(ref) for name, ref in call.keywords if name == "requires_grad")
+    return any(isinstance(flag, ir.Const) and flag.value is True for flag in flags)
 
 
 def is_told_off(known: Definitions, name: str, ref: ir.Ref) -> bool:

@@ -309,7 +309,7 @@ class Stubs:
         if effect.kind == "step":
             return Step(*where, operand, effect.how, "closure" in effect.flags, asked=asked)
         if effect.kind == "clear":
-            return Clear(*where, operand, effect.how, effect.surely)
+            return Clear(*where, operand, effect.how, effect.surely, asked=asked)
         if effect.kind == "edit":
             inside = Elsewhere(self._ids[body].partition(":")[0], effect.place)
             return Edit(*where, operand, effect.how, False, inside=inside)

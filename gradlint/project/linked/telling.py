@@ -274,7 +274,8 @@ class Telling:
             graph = body.graph
             surely = happening.surely and not reaches(graph, graph.exit, without=happening.block)
             what = self.spelling.things(happening.subject.atoms, body)
-            return told.Effect("clear", place, modes, what, tensor.PLAIN, happening.call, surely)
+            conditions = asked.of_happening(self.program, body, happening)
+            return told.Effect("clear", place, modes, what, tensor.PLAIN, happening.call, surely, asked=conditions)
         if isinstance(happening, Touch):
             flags = frozenset({"clears"} if happening.clears else ())
             what = self.spelling.things(happening.subject.atoms, body)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
 from gradlint.domains.values import SCALAR, TENSOR, Api, Cls, Context, Fn, Literal, Obj, Sym
-from gradlint.facts import Backward, Step
 from gradlint.facts.base import Asked
 from gradlint.ir import events as ir
 from gradlint.ir.paths import dominators_of
@@ -37,7 +36,7 @@ def of_block(program: Program, body: Body, block: int) -> tuple[Asked, ...]:
 
 def of_happening(program: Program, body: Body, happening: Happening) -> tuple[Asked, ...]:
     """The conditions on parameters under which something happens in a body, there or in what that calls."""
-    inner = happening.asked if isinstance(happening, (Backward, Step)) else ()
+    inner: tuple[Asked, ...] = getattr(happening, "asked", ())
     return (*inner, *of_block(program, body, happening.block)) if not program.stubs.is_stub(body) else inner
 
 

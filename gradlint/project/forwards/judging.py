@@ -264,7 +264,9 @@ class Judging:
         if run is None:
             return False
         flags = (flag for flag in run.recorder.all(GradFlag) if flag.value is not False)
-        wanting = (*run.recorder.all(Backward), *(flag for flag in flags if not self._is_of_module(flag)))
+        # A forward that calls `backward` trains itself, which it does not in eval mode.
+        passes = (one for one in run.recorder.all(Backward) if one.how == "grad")
+        wanting = (*passes, *(flag for flag in flags if not self._is_of_module(flag)))
         known = self.tracer.definitions(run.body)
         made = (known.blocks[call].index for call in known.calls.values() if makes_leaf(known, call))
         of_happenings = [asked.of_happening(self.program, run.body, one) for one in wanting]

@@ -173,10 +173,17 @@ class OddPasses:
             if trace is None:
                 continue
             returned = (use.event.span for use in trace.of(RETURNED) if use.body is self.body)
-            reasons = [(span, "returned here") for span in returned if is_penalty(self.body)]
+            computes = is_penalty(self.body) and self._is_computed_from(call, trace)
+            reasons = [(span, "returned here") for span in returned if computes]
             reasons += [(span, "added to the loss here") for span in self._added(trace)]
             if reasons:
                 yield OddPass(call.span, "flat", "autograd.grad(...)", (min(reasons),))
+
+    def _is_computed_from(self, call: ir.Call, trace: Trace) -> bool:
+        """Whether anything is computed from what a call returns."""
+        refs = [key for kind, body, key in trace.nodes if kind == "ref" and body is self.body and isinstance(key, int)]
+        makers = (self.known.makers.get(ref) for ref in refs)
+        return any(isinstance(made, (ir.Binary, ir.Augment, ir.Call)) and made is not call for made in makers)
 
     def _added(self, trace: Trace) -> Iterator[Span]:
         """Where a variable that has the name of a penalty is added to something."""

@@ -210,7 +210,7 @@ import torch
 def run(model, data, training=False):
     for x, y in data:
         loss = (model(x) - y).pow(2).mean()
-        if training:
+        if loss.numel():
             loss.backward()
 
 def validate(model, data):

@@ -66,7 +66,8 @@ def is_consumed_idly(program: Program, tracer: Tracer, body: Body) -> bool:
             (scope, load) for scope in program.module.inside() for load in tracer.definitions(scope).entering(body.name)
         ]
     says_nothing = any(not lowered for _, _, lowered in program.module.calls(body.name))
-    return bool(reads or says_nothing) and all(loops_idly(tracer.definitions(scope), read) for scope, read in reads)
+    telling = [(scope, read) for scope, read in reads if scope.relevant]
+    return bool(reads or says_nothing) and all(loops_idly(tracer.definitions(scope), read) for scope, read in telling)
 
 
 def loops_idly(known: Definitions, function: ir.Attr | ir.Load) -> bool:

@@ -124,9 +124,9 @@ def takes_no_self(method: Body) -> bool:
     """Whether a function in a class is no method for all that the names of parameters tell: its first one has another
     name than ``self``, which the first one of a sibling has. It is called on the class, as if it were static.
     """
-    siblings = method.parent.children if method.parent is not None else []
-    firsts = {body: body.parameters[0].name for body in (method, *siblings) if body.parameters}
-    return firsts.get(method, "self") not in ("self", "cls") and "self" in firsts.values()
+    if not method.parameters or method.parent is None or method.parameters[0].name in ("self", "cls"):
+        return False
+    return any(body.parameters[0].name == "self" for body in method.parent.children if body.parameters)
 
 
 def is_abstract(body: Body) -> bool:

@@ -93,6 +93,8 @@ class Program(Scopes, Kinds):
         self.foreign_branches: dict[Body, frozenset[int]] = {}
         """The blocks of each body that run only where another framework is in use."""
         self.runs: dict[tuple[Body, int], Run | None] = {}
+        self._entered: dict[Body, list[int]] = {}
+        self._indexed = 0
         self.expected = Expected(self)
         self.context_managers = ContextManagers(self)
         self.rounds = 0
@@ -196,6 +198,16 @@ class Program(Scopes, Kinds):
         finally:
             self.depth -= 1
         return self.runs[key]
+
+    def runs_of(self, body: Body) -> list[Run]:
+        """The runs of a body of the file that are known, one for each mode that it is entered in."""
+        if len(self.runs) != self._indexed:
+            self._entered = {}
+            for solved, entry in self.runs:
+                self._entered.setdefault(solved, []).append(entry)
+            self._indexed = len(self.runs)
+        known = (self.runs.get((body, entry)) for entry in self._entered.get(body, ()))
+        return [run for run in known if run is not None]
 
     def _settle(self, body: Body, entry: int) -> Run | None:
         """Solve a body; again, as long as calls of itself turn out to end in modes that they were not assumed to."""

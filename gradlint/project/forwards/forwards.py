@@ -119,14 +119,13 @@ class Forwards:
 
     def _has_broken_decorator(self, body: Body) -> bool:
         """Whether a grad-mode decorator stands above the body, or above one around it, without effect."""
-        scope = body
-        while scope.parent is not None:
-            for (other, _), run in list(self.program.runs.items()):
-                decorations = ineffective(self.program, run) if other is scope.parent and run is not None else ()
-                if any(decoration.subject == scope.name for decoration in decorations):
-                    return True
-            scope = scope.parent
-        return False
+        return any(
+            decoration.subject == scope.name
+            for scope in body.around()
+            if scope.parent is not None
+            for run in self.program.runs_of(scope.parent)
+            for decoration in ineffective(self.program, run)
+        )
 
     def _runs(self, run: Run) -> Iterator[Run]:
         """A run, and those of the generator expressions that the body makes."""

@@ -102,7 +102,7 @@ class Standing:
         return self.tracer.label(scope, method.obj) if isinstance(method, ir.Attr) else mode.module.name
 
     def _runs(self, scope: Body) -> list[Run]:
-        known = [run for (body, _), run in self.program.runs.items() if body is scope and run is not None]
+        known = self.program.runs_of(scope)
         unknown = self.program.run(scope, grad_mode.INHERITED) if not known else None
         return [*known, unknown] if unknown is not None else known
 

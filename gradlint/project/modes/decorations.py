@@ -80,5 +80,5 @@ def runs_later(program: Program, body: Body, atom: Atom) -> bool:
 
 def known_run(program: Program, body: Body) -> Run | None:
     """A run of ``body``, in the mode of an unknown caller if there is none yet."""
-    runs = (run for (solved, _), run in program.runs.items() if solved is body and run is not None and run.complete)
-    return next(runs, None) or program.run(body, grad_mode.INHERITED)
+    known = next((run for run in program.runs_of(body) if run.complete), None)
+    return known or program.run(body, grad_mode.INHERITED)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
     from gradlint.project.values.uses import Trace, Tracer
+    from gradlint.transfer.recorder import LocalCall
 
 
 class Called(NamedTuple):
@@ -40,6 +41,8 @@ class Calling:
     def __init__(self, program: Program, tracer: Tracer, entries: Mapping[Body, int]) -> None:
         self.program, self.tracer, self.entries = program, tracer, entries
         self._known: dict[Body, list[Called]] = {}
+        self._callers: dict[Body, list[tuple[Body, LocalCall]]] = {}
+        self._indexed = 0
 
     def of(self, body: Body) -> list[Called]:
         """The calls of ``body`` in the file, but for its own."""
@@ -110,11 +113,16 @@ class Calling:
 
     def _resolved(self, body: Body) -> Iterator[Called]:
         """The calls that resolve to ``body``."""
-        for (caller, _), run in list(self.program.runs.items()):
-            for local in run.recorder.local_calls() if run is not None else ():
-                call = self.tracer.definitions(caller).calls.get(local.span) if local.fn.body is body else None
-                if call is not None:
-                    yield Called(caller, call, self._entered(caller, local.modes), sure=True)
+        if len(self.program.runs) != self._indexed:
+            self._callers = {}
+            for (caller, _), run in self.program.runs.items():
+                for local in run.recorder.local_calls() if run is not None else ():
+                    self._callers.setdefault(local.fn.body, []).append((caller, local))
+            self._indexed = len(self.program.runs)
+        for caller, local in self._callers.get(body, ()):
+            call = self.tracer.definitions(caller).calls.get(local.span)
+            if call is not None:
+                yield Called(caller, call, self._entered(caller, local.modes), sure=True)
 
     def _by_name(self, body: Body) -> Iterator[Called]:
         """The calls of a method that has the name of the method ``body``, if what it is a method of is not known."""

@@ -182,9 +182,10 @@ def may_be_decorated_so(program: Program, body: Body) -> bool:
 def decorator_name(program: Program, body: Body, atom: Atom) -> str:
     """How the source calls a decorator of a body, without the arguments that it is given; empty if it has no name."""
     event = atom.event if isinstance(atom, Obj) else None
-    if atom.label or body.parent is None or not isinstance(event, ir.Call) or event.func < 0:
+    if atom.label or not isinstance(event, ir.Call) or event.func < 0:
         return atom.label
-    run = known_run(program, body.parent)
+    scope = next((one for one in body.around() if any(event is other for other in one.graph.events())), None)
+    run = known_run(program, scope) if scope is not None else None
     return run.labels[event.func] if run is not None else ""
 
 

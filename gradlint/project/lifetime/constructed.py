@@ -61,18 +61,19 @@ def is_renewed(tracer: Tracer, constructor: Body, use: Use) -> bool:
     methods = (method for method in owner.children if method is not constructor)
     writes = ((tracer.definitions(method), method) for method in methods)
     return any(
-        write.name == name and owner_of(tracer, method, write.obj) is owner and computes(known, write.src)
+        write.name == name and owner_of(tracer, method, write.obj) is owner and computes(known, write)
         for known, method in writes
         for write in known.events(ir.SetAttr)
     )
 
 
-def computes(known: Definitions, ref: ir.Ref) -> bool:
-    """Whether something is what a call returns, or a part of that."""
-    maker = known.makers.get(ref)
+def computes(known: Definitions, write: ir.SetAttr) -> bool:
+    """Whether an attribute becomes what a call returns, or a part of that, and not of what it was: ``h = h.to(x)``."""
+    maker = known.makers.get(write.src)
     while isinstance(maker, (ir.Unpack, ir.Item)):
         maker = known.makers.get(maker.src if isinstance(maker, ir.Unpack) else maker.obj)
-    return isinstance(maker, ir.Call)
+    behind = known.behind(write.src, known.sources)
+    return isinstance(maker, ir.Call) and not any(isinstance(one, ir.Attr) and one.name == write.name for one in behind)
 
 
 def is_called(tracer: Tracer, use: Use) -> bool:

@@ -294,10 +294,16 @@ def item_in(ip: Interpreter, event: Any, atom: Atom) -> Value:
 
 
 def hands_out_several(ip: Interpreter, result: Obj) -> bool:
-    """Whether a module has returned ``result``, and its ``forward`` returns a list or a tuple on some way out."""
+    """Whether a module has returned ``result``, and its ``forward`` returns a list or a tuple on some way out.
+
+    It may where another file has the ``forward``, and does not tell what that returns.
+    """
     cls = result.owner.cls if isinstance(result.owner, Obj) and ip.state.place(result).via == "forward" else None
     forward = classes.own_function(ip.program, cls, "forward") if cls is not None else None
     run = ip.program.run(forward.body, grad_mode.INHERITED) if forward is not None else None
+    told = ip.program.stubs.class_data(cls.body) if cls is not None and forward is None else None
+    if told is not None and "forward" in told.methods:
+        return True
     ways = [way for group in run.returned.values() for way in group] if run is not None else []
     return any(
         isinstance(atom, Tuple) or (isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR))

@@ -151,6 +151,10 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD504/order:after_step_bad:torch.nn.utils.clip_grad_norm_": (MAYBE, "what clipping changes is not recorded"),
     "GRD504/order:update:self.clip": (MAYBE, "what clipping changes is not recorded"),
     "GRD505/plain_steps:plain_step_bad:optimizer.step": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/compared_scales:clipped_before_bad:nn.utils.clip_grad_norm_": (
+        MAYBE,
+        "what a scaler does to gradients is not recorded",
+    ),
     "GRD505/scalers:clip_scaled_bad:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
     "GRD505/scalers:clip_scaled_in_loop_bad:nn.utils.clip_grad_value_": (
         MAYBE,

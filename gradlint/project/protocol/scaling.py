@@ -11,6 +11,7 @@ from gradlint.facts.protocol import Clip, ScalerMisuse, Scaling
 from gradlint.ir import events as ir
 from gradlint.project.protocol.protocol import Op, Protocol
 from gradlint.project.values import demands
+from gradlint.project.values.definitions import Definitions
 
 if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
@@ -182,26 +183,45 @@ def is_in_sight(protocol: Protocol, call: ir.Call) -> bool:
 
 
 def undoes_it_by_hand(program: Program) -> bool:
-    """Whether something in the file asks a scaler for its scale."""
-    return is_used(program, tuple(READS))
+    """Whether something in the file asks a scaler for its scale, and does more than to compare it with another."""
+    bodies = program.module.inside()
+    return any(not is_only_compared(Definitions(body), one) for body in bodies for one in reads(body, tuple(READS)))
+
+
+def is_only_compared(known: Definitions, asked: ir.Attr) -> bool:
+    """Whether a scale is asked for to see whether it has changed: by that a skipped step is known."""
+    pending, seen = [asked.dst], set[ir.Ref]()
+    while pending:
+        ref = pending.pop()
+        seen.add(ref)
+        for reader in known.readers.get(ref, ()):
+            if isinstance(reader, ir.Call) and reader.func == asked.dst:
+                further = [reader.dst]
+            elif isinstance(reader, ir.Store):
+                further = [load.dst for load in known.loads.get(reader, ())]
+            elif isinstance(reader, ir.Compare):
+                further = []
+            else:
+                return False
+            pending += [one for one in further if one not in seen]
+    return True
 
 
 def is_used(program: Program, names: tuple[str, ...]) -> bool:
     """Whether something called a scaler has one of ``names`` read, anywhere in the file."""
-    return any(reads(body, names) for body in program.module.inside())
+    return any(True for body in program.module.inside() for _ in reads(body, names))
 
 
-def reads(body: Body, names: tuple[str, ...]) -> bool:
-    """Whether a body reads one of ``names`` of something that is called a scaler."""
+def reads(body: Body, names: tuple[str, ...]) -> Iterator[ir.Attr]:
+    """Where a body reads one of ``names`` of something that is called a scaler."""
     loads: dict[int, str] = {}
     for event in body.graph.events():
         if isinstance(event, (ir.Load, ir.Attr)):
             if isinstance(event, ir.Attr) and event.name in names and "scale" in loads.get(event.obj, "").lower():
-                return True
+                yield event
             loads[event.dst] = event.name
         elif isinstance(event, ir.Item):
             loads[event.dst] = loads.get(event.obj, "")
-    return False
 
 
 def made(at: Op, form: str, scale: Op, step: Op | None, because: Reasons) -> ScalerMisuse:

@@ -41,17 +41,17 @@ class Reading:
         return self.run.temps[ref] if 0 <= ref < len(self.run.temps) else frozenset()
 
     def untracked(self, ref: ir.Ref) -> ir.Event | None:
-        """What makes the one tensor that a temporary is, if that was made without a graph and never requires grad.
+        """What first makes a tensor that a temporary may be, if all are made without a graph and never require grad.
 
         A flag that is set on something of which it is not known what it is may be set on this.
         """
         value = self.value(ref)
-        atom = next(iter(value), None)
-        if not isinstance(atom, Obj) or any(self._may_require_grad(one) for one in value):
+        if any(self._may_require_grad(one) for one in value):
             return None
         if any(self._may_mark(call, value) for call in self.events(ir.Call)):
             return None
-        return atom.event if isinstance(atom.event, ir.Call) else None
+        made = [atom.event for atom in value if isinstance(atom, Obj) and isinstance(atom.event, ir.Call)]
+        return min(made, key=lambda event: event.span, default=None)
 
     def _may_require_grad(self, atom: Atom) -> bool:
         """Whether something may be no tensor that this body makes, or may hang on a graph, or become a leaf."""

@@ -256,6 +256,8 @@ class Telling:
 
     def _effect(self, body: Body, run: Run, happening: Happening) -> told.Effect | None:
         place, modes = self.locate(happening.span), happening.modes.bits
+        conditional = isinstance(happening, (Backward, Step, Clear))
+        conditions = asked.of_happening(self.program, body, happening) if conditional else ()
         if isinstance(happening, Backward):
             source = demands.source_of(run, happening.target.atoms)
             leaves = demands.brings_leaves(run, happening, source, self.program.is_free_of_parameters)
@@ -263,18 +265,15 @@ class Telling:
             flags = frozenset(name for name, is_so in told_of.items() if is_so)
             what = self.spelling.things(source, body)
             where, how = happening.target.graph, happening.how
-            conditions = asked.of_happening(self.program, body, happening)
             return told.Effect("backward", place, modes, what, where, how, flags=flags, asked=conditions)
         if isinstance(happening, Step):
             flags = frozenset({"closure"} if happening.closure else ())
             what = self.spelling.things(happening.optimizer.atoms, body)
-            conditions = asked.of_happening(self.program, body, happening)
             return told.Effect("step", place, modes, what, tensor.PLAIN, happening.call, flags=flags, asked=conditions)
         if isinstance(happening, Clear):
             graph = body.graph
             surely = happening.surely and not reaches(graph, graph.exit, without=happening.block)
             what = self.spelling.things(happening.subject.atoms, body)
-            conditions = asked.of_happening(self.program, body, happening)
             return told.Effect("clear", place, modes, what, tensor.PLAIN, happening.call, surely, asked=conditions)
         if isinstance(happening, Touch):
             flags = frozenset({"clears"} if happening.clears else ())
@@ -338,12 +337,10 @@ class Telling:
             if index == 0 and receiver is not None:
                 continue
             uses = self.evaluation.tracer.trace(("param", body, parameter.name)).uses
-            kept = {(KEPT, self._keeper(body, use), use.sure) for use in uses if use.kind == KEPT and self._lasts(use)}
+            lasting = (use for use in uses if use.kind == KEPT and is_lasting(self.evaluation.tracer, use))
+            kept = {(KEPT, self._keeper(body, use), use.sure) for use in lasting}
             told_of = shown_uses(use for use in uses if use.kind != KEPT)
             yield parameter.name, tuple(sorted(kept.union(told_of)))
-
-    def _lasts(self, use: Use) -> bool:
-        return is_lasting(self.evaluation.tracer, use)
 
     def _keeper(self, body: Body, use: Use) -> str:
         """What keeps a parameter's value when ``body`` has returned, as `told_use` reads it."""

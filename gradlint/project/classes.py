@@ -10,6 +10,8 @@ from gradlint.ir import events as ir
 from gradlint.torch_model import modules, optimizers, trainable_modules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
 
@@ -38,6 +40,12 @@ def lineage(cls: Cls) -> list[Cls | Api]:
         if isinstance(current, Cls):
             pending = [base for value in current.bases for base in value if isinstance(base, (Cls, Api))] + pending
     return found
+
+
+def methods(cls: Cls) -> Iterator[Body]:
+    """The functions that stand in the class, then those of its bases in the file."""
+    bases = (base.body for base in lineage(cls) if isinstance(base, Cls))
+    yield from (body for base in bases for body in base.children if body.kind == "function")
 
 
 def names(program: Program, cls: Cls) -> list[str]:

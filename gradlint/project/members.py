@@ -76,6 +76,22 @@ def written(program: Program, cls: Cls, name: str) -> Value | None:
     return None
 
 
+def held(program: Program, cls: Cls) -> dict[str, Value]:
+    """By name, what the methods of the class and of its bases in the file store in attributes of ``self``."""
+    found: dict[str, Value] = {}
+    for base in classes.lineage(cls):
+        if isinstance(base, Cls):
+            prepare(program, base)
+            found = program.attributes.get(base, {}) | found
+    return found
+
+
+def handed_in(program: Program, cls: Cls, name: str) -> Value:
+    """What is stored in ``self.name`` that comes from elsewhere."""
+    bases = (base for base in classes.lineage(cls) if isinstance(base, Cls))
+    return frozenset().union(*(program.unknown_attributes.get((base, name), ()) for base in bases))
+
+
 def attribute_written(program: Program, cls: Cls, name: str, value: Value) -> None:
     """``self.name = value``: kept if it tells more than the name does."""
     program.own_names.setdefault(cls, set()).add(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Obj, Sym
 from gradlint.facts.edits import LateBackward
+from gradlint.project import members
 from gradlint.project.functions.checkpoint_edits import of_checkpoint
 from gradlint.project.values import demands
 from gradlint.project.values.aliases import following
@@ -90,7 +91,7 @@ def is_held(program: Program, module: Atom, owned: Value) -> bool:
     """Whether an attribute holds something unknown of which the parameters were given to the optimizer."""
     if not isinstance(module, Sym) or not isinstance(module.parent, Obj) or module.parent.cls is None:
         return False
-    held = program.unknown_attributes.get((module.parent.cls, module.path.rpartition(".")[2]), frozenset())
+    held = members.handed_in(program, module.parent.cls, module.path.rpartition(".")[2])
     return bool(held) and held <= owned
 
 

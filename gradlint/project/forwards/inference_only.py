@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Cls, Fn
-from gradlint.project import classes
+from gradlint.project import classes, members
 from gradlint.project.values.uses import class_around
 from gradlint.torch_model import roles
 
@@ -38,7 +38,7 @@ def is_chosen_forward(program: Program, body: Body) -> bool:
     around = class_around(body)
     if around is None:
         return False
-    chosen = program.attributes.get(program.class_of(around[1]), {}).get("forward", frozenset())
+    chosen = members.held(program, program.class_of(around[1])).get("forward", frozenset())
     bodies = {atom.body for atom in chosen if isinstance(atom, Fn)}
     return around[0] in bodies and len(bodies) > 1
 

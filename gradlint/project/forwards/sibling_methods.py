@@ -18,7 +18,7 @@ from gradlint.ir import events as ir
 from gradlint.project.lifetime.walked import start_of
 from gradlint.project.values.lineage import Lineage
 from gradlint.project.values.reading import Reading
-from gradlint.project.values.uses import class_around, owner_of, related
+from gradlint.project.values.uses import class_around, owner_of
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class SiblingMethods(Reading):
         """Whether another method of the class, or of one that is related, goes backward from the result."""
         for body, read in self.tracer.reads_of(name):
             owner = owner_of(self.tracer, body, read.obj)
-            if body is self.body or owner is None or not (owner is cls or related(self.program, owner, cls)):
+            if body is self.body or owner not in self.tracer.family(cls):
                 continue
             run = self.tracer.run(body)
             if run is not None and run.recorder.all(Backward) and read in self._walked(run):

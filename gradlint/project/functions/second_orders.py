@@ -128,8 +128,7 @@ class SecondOrders:
         if cls is None:
             return None
         name = "forward" if self.program.is_module(atom) else "__call__"
-        bodies = (one for base in classes.lineage(cls) if isinstance(base, Cls) for one in base.body.children)
-        body = next((body for body in bodies if body.name == name), None)
+        body = next((body for body in classes.methods(cls) if body.name == name), None)
         return known_run(self.program, body) if body is not None else None
 
 

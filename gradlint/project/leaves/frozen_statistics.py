@@ -69,13 +69,12 @@ class FrozenStatistics(Freezing):
         cls = self._around
         if cls is None or not classes.is_module(cls):
             return True
-        for base in classes.lineage(cls):
-            for method in base.body.children if isinstance(base, Cls) else ():
-                if method.name in ("train", "_freeze_stages"):
-                    return True
-                calls = self.tracer.definitions(method).attributes if method is not self.body else ()
-                if any(event.name == "eval" for event in calls):
-                    return True
+        for method in classes.methods(cls):
+            if method.name in ("train", "_freeze_stages"):
+                return True
+            calls = self.tracer.definitions(method).attributes if method is not self.body else ()
+            if any(event.name == "eval" for event in calls):
+                return True
         return False
 
     def _is_normed(self, atom: Atom, depth: int) -> bool:

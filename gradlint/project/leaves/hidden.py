@@ -15,7 +15,7 @@ from gradlint.domains.values import CONTAINER, TENSOR, Api, Atom, Cls, Obj, Tupl
 from gradlint.facts import GradFlag, ModuleMode
 from gradlint.facts.leaves import Hidden
 from gradlint.ir import events as ir
-from gradlint.project import classes
+from gradlint.project import classes, members
 from gradlint.project.forwards.frozen import FROZEN_NAME
 from gradlint.project.protocol import ownership
 from gradlint.project.values.reading import Reading
@@ -185,7 +185,7 @@ class Search(Reading):
             return True
         atoms = {atom for _, _, value in held for atom in value}
         owned: set[Atom] = set()
-        for attribute, value in self.program.attributes.get(self.cls, {}).items():
+        for attribute, value in members.held(self.program, self.cls).items():
             modules = {atom for atom in value if self.program.is_module(atom) or is_parameter(atom)}
             if attribute == name and modules:
                 return True
@@ -230,14 +230,14 @@ class Search(Reading):
 
     def _is_hidden_elsewhere(self, name: str) -> bool:
         """Whether another method of the class hides in the attribute what was there before: it is meant to hide."""
-        for body in self.cls.body.children:
+        for body in self.tracer.methods(self.cls.body):
             known = self.tracer.definitions(body)
             for store in known.events(ir.SetAttr) if body is not self.body else ():
                 whole = known.makers.get(store.src)
                 item = (
                     known.makers.get(whole.items[0]) if isinstance(whole, ir.Build) and len(whole.items) == 1 else None
                 )
-                own = store.name == name and owner_of(self.tracer, body, store.obj) is self.cls.body
+                own = store.name == name and owner_of(self.tracer, body, store.obj) is not None
                 if own and isinstance(item, ir.Load):
                     return True
         return False
@@ -250,7 +250,7 @@ class Search(Reading):
             value = self.value(event.src)
             if not self._is_own(event) or not self._all_leaves(value):
                 continue
-            known = self.program.attributes.get(self.cls, {}).get(event.name, frozenset())
+            known = members.held(self.program, self.cls).get(event.name, frozenset())
             if self.body.name not in ("__init__", "build", "setup", "reset_parameters", "init_weights"):
                 continue
             if any(is_parameter(atom) for atom in known) or self._sees_to_it() or self._is_cared_for(event, value):

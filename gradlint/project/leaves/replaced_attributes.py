@@ -47,7 +47,7 @@ class ReplacedAttributes(Replaced):
 
     def _is_made_leaf(self, owner: Body, name: str) -> bool:
         """Whether a method assigns the attribute a new tensor that requires grad."""
-        for method in owner.children:
+        for method in self.tracer.methods(owner):
             known = self.tracer.definitions(method)
             for event in known.events(ir.SetAttr):
                 call = known.makers.get(event.src)
@@ -60,11 +60,11 @@ class ReplacedAttributes(Replaced):
 
     def _made_of(self, owner: Body, name: str) -> Iterator[Made]:
         """The optimizers that methods of a class make of one attribute."""
-        for method in owner.children:
+        for method in self.tracer.methods(owner):
             known = self.tracer.definitions(method)
             for event in known.events(ir.SetAttr):
                 call = known.makers.get(event.src)
-                if not isinstance(call, ir.Call) or owner_of(self.tracer, method, event.obj) is not owner:
+                if not isinstance(call, ir.Call) or owner_of(self.tracer, method, event.obj) is None:
                     continue
                 callees = self.tracer.value(method, call.func)
                 of_torch = bool(callees) and all(isinstance(one, Api) and one.name in optimizers() for one in callees)
@@ -79,12 +79,12 @@ class ReplacedAttributes(Replaced):
             for item in whole.items if isinstance(whole, ir.Build) and whole.kind in ("list", "tuple") else (ref,):
                 maker = known.makers.get(item)
                 if isinstance(maker, ir.Attr) and maker.name == name:
-                    return owner_of(self.tracer, method, maker.obj) is owner
+                    return owner_of(self.tracer, method, maker.obj) is not None
         return False
 
     def _is_stepped(self, owner: Body, attribute: str) -> bool:
         """Whether a method makes a step with the optimizer in an attribute."""
-        for method in owner.children:
+        for method in self.tracer.methods(owner):
             known = self.tracer.definitions(method)
             for read in known.attributes:
                 holder = known.makers.get(read.obj)

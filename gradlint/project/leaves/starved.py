@@ -13,6 +13,7 @@ from gradlint.facts import Backward, Forward, Step
 from gradlint.facts.base import Reasons
 from gradlint.facts.leaves import LostGraph
 from gradlint.ir import events as ir
+from gradlint.project import members
 from gradlint.project.leaves.cutting import DATA, DETACH
 from gradlint.project.protocol import ownership
 from gradlint.project.values import demands
@@ -79,7 +80,7 @@ class Starved(Reading):
         cls = holder.cls if isinstance(holder, Obj) else None
         found: dict[Atom, Atom] = {}
         for read in self.events(ir.Attr) if holder is not None and cls is not None else ():
-            held = self.program.unknown_attributes.get((cls, read.name), frozenset()) if cls is not None else ()
+            held = members.handed_in(self.program, cls, read.name) if cls is not None else frozenset()
             value = self.value(read.dst)
             if len(held) == len(value) == 1 and holder is not None and self._is_instance(read.obj, holder):
                 found[next(iter(held))] = next(iter(value))

@@ -16,7 +16,7 @@ from gradlint.ir import events as ir
 from gradlint.project import classes, purpose
 from gradlint.project.values.joining import named_attribute
 from gradlint.project.values.lineage import Lineage
-from gradlint.project.values.uses import OFF, class_around, owner_of, related
+from gradlint.project.values.uses import OFF, class_around, owner_of
 
 if TYPE_CHECKING:
     from gradlint.facts import Reasons
@@ -167,7 +167,11 @@ class CarriedAttributes:
         """Whether somebody may set the attribute back, or take it off the graph, between two calls."""
         if self._depends_on_mode() or not self._is_all_in_sight(cls):
             return True
-        methods = {*(method.name for method in cls.children), *cls.left_out}
+        family = self.tracer.family(cls)
+        methods = {
+            *(method.name for one in family for method in one.children),
+            *(name for one in family for name in one.left_out),
+        }
         if any(SETS_BACK.search(name) for name in methods - SET_UP):
             return True
         for body in self.program.module.inside():
@@ -180,7 +184,7 @@ class CarriedAttributes:
     def _may_be_of(self, body: Body, ref: ir.Ref | None, cls: Body) -> bool:
         """Whether something may be an instance of a class: it is not the ``self`` of another one."""
         owner = owner_of(self.tracer, body, ref) if ref is not None else None
-        return owner is None or owner is cls or related(self.program, owner, cls)
+        return owner is None or owner in self.tracer.family(cls)
 
     def _writes(self, body: Body) -> Iterator[ir.SetAttr | ir.Delete]:
         known = self.tracer.definitions(body)

@@ -58,10 +58,10 @@ def is_renewed(tracer: Tracer, constructor: Body, use: Use) -> bool:
     if use.holder is None or use.holder[0] != "attr":
         return False
     _, owner, name = use.holder
-    methods = (method for method in owner.children if method is not constructor)
+    methods = (method for method in tracer.methods(owner) if method is not constructor)
     writes = ((tracer.definitions(method), method) for method in methods)
     return any(
-        write.name == name and owner_of(tracer, method, write.obj) is owner and computes(known, write)
+        write.name == name and owner_of(tracer, method, write.obj) is not None and computes(known, write)
         for known, method in writes
         for write in known.events(ir.SetAttr)
     )
@@ -99,7 +99,8 @@ def reads(tracer: Tracer, use: Use) -> list[tuple[Body, ir.Attr]]:
     if use.holder is None or use.holder[0] != "attr":
         return []
     _, owner, name = use.holder
-    return [(body, event) for body, event in tracer.reads_of(str(name)) if owner_of(tracer, body, event.obj) is owner]
+    family = tracer.family(owner)
+    return [(body, event) for body, event in tracer.reads_of(str(name)) if owner_of(tracer, body, event.obj) in family]
 
 
 def kept(candidate: Candidate, use: Use) -> KeptGraph:

@@ -76,7 +76,7 @@ class Items(Lineage):
         if cls is None or not all(isinstance(atom, Sym) for atom in self.tracer.value(self.body, event.dst)):
             return False
         found: list[int] = []
-        for method in cls.children:
+        for method in self.tracer.methods(cls):
             run = self.tracer.run(method)
             for write in self.tracer.definitions(method).events(ir.SetAttr):
                 if write.name == event.name and run is not None:

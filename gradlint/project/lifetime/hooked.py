@@ -33,10 +33,10 @@ def hooked(tracer: Tracer, body: Body) -> Iterator[KeptGraph]:
     around = class_around(body)
     known = tracer.definitions(body)
     calls = registering(known, FORWARD) if around is not None and around[0] is body else {}
-    if around is None or not calls or not any(gets_gradients(tracer, method) for method in around[1].children):
+    if around is None or not calls or not any(gets_gradients(tracer, method) for method in tracer.methods(around[1])):
         return
     for name, call in calls.items():
-        hook = next((method for method in around[1].children if method.name == name), None)
+        hook = next((method for method in tracer.methods(around[1]) if method.name == name), None)
         if hook is not None:
             yield from kept_by(tracer, around[1], hook, call)
 
@@ -100,4 +100,4 @@ def is_cut_elsewhere(tracer: Tracer, hook: Body, trace: Trace, holder: Node) -> 
 def is_own(tracer: Tracer, body: Body, ref: ir.Ref, cls: Body) -> bool:
     """Whether something is an attribute of the object itself."""
     maker = tracer.definitions(body).makers.get(ref)
-    return isinstance(maker, ir.Attr) and owner_of(tracer, body, maker.obj) is cls
+    return isinstance(maker, ir.Attr) and owner_of(tracer, body, maker.obj) in tracer.family(cls)

@@ -119,7 +119,7 @@ class Meters:
                     yield made, known.loops(store)
 
     def _made_for(self, owner: Body, name: str) -> Iterator[Name]:
-        for method in owner.children:
+        for method in self.tracer.methods(owner):
             known = self.tracer.definitions(method)
             for event in known.events(ir.SetAttr):
                 if event.name == name and (made := made_by(known, event.src)) is not None:

@@ -153,7 +153,7 @@ class OddPasses:
     def _body_of(self, event: ir.Event) -> Body | None:
         """The body that an event stands in: this one, or another method of the class."""
         around = class_around(self.body)
-        bodies = [self.body, *(around[1].children if around is not None else ())]
+        bodies = [self.body, *(self.tracer.methods(around[1]) if around is not None else ())]
         return next((body for body in bodies if event in self.tracer.definitions(body).blocks), None)
 
     # -- flags ---------------------------------------------------------------------------------------------

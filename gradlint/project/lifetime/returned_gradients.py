@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Api, Literal
 from gradlint.facts.lifetime import OddPass
 from gradlint.ir import events as ir
-from gradlint.project import purpose
+from gradlint.project import members, purpose
 from gradlint.project.lifetime.walked import computed_from
 from gradlint.project.values import defaults
 from gradlint.project.values.uses import RETURNED, STORED, class_around, owner_of
@@ -71,10 +71,12 @@ class ReturnedGradients:
         maker = self.known.makers.get(flag)
         if isinstance(maker, ir.Const):
             return maker.value is False
-        if not isinstance(maker, ir.Attr) or owner_of(self.tracer, self.body, maker.obj) is not cls.body:
+        if not isinstance(maker, ir.Attr) or owner_of(self.tracer, self.body, maker.obj) not in self.tracer.family(
+            cls.body
+        ):
             return False
-        held = self.program.attributes.get(cls, {}).get(maker.name, frozenset())
-        held |= self.program.unknown_attributes.get((cls, maker.name), frozenset())
+        held = members.held(self.program, cls).get(maker.name, frozenset())
+        held |= members.handed_in(self.program, cls, maker.name)
         return bool(held) and all(map(self._is_false, held))
 
     def _is_false(self, atom: Atom) -> bool:

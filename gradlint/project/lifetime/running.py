@@ -268,7 +268,7 @@ class Running(Mixing):
     def _is_set_up_once(self, node: Node) -> bool:
         """Whether only ``__init__`` gives an attribute another value: a state that is reset may be unrolled."""
         around = class_around(self.body)
-        for method in around[1].children if around is not None else ():
+        for method in self.tracer.methods(around[1]) if around is not None else ():
             if method is self.body or method.name == "__init__":
                 continue
             if any(event.name == node[2] for event in self.tracer.definitions(method).events(ir.SetAttr)):
@@ -285,7 +285,7 @@ class Running(Mixing):
         """The buffers that methods of the class register."""
         around = class_around(self.body)
         found: set[str] = set()
-        for method in around[1].children if around is not None else ():
+        for method in self.tracer.methods(around[1]) if around is not None else ():
             known = self.tracer.definitions(method)
             for call in known.calls.values():
                 maker = known.makers.get(call.func)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
-from gradlint.domains.values import Cls
 from gradlint.facts import Elsewhere
 from gradlint.ir import events as ir
 from gradlint.project import classes, contracts
@@ -57,8 +56,7 @@ class WalkedReturns:
     def _is_manual(self, body: Body) -> bool:
         """Whether the class tells its framework that it goes backward itself."""
         around = body.parent
-        bases = classes.lineage(self.program.class_of(around)) if around is not None else []
-        methods = [method for base in bases if isinstance(base, Cls) for method in base.body.children]
+        methods = classes.methods(self.program.class_of(around)) if around is not None else ()
         stores = (event for method in methods for event in self.tracer.definitions(method).events(ir.SetAttr))
         return any(event.name == MANUAL for event in stores)
 

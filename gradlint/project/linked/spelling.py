@@ -25,7 +25,7 @@ from gradlint.domains.values import (
     Value,
 )
 from gradlint.linking import interface as told
-from gradlint.project import classes
+from gradlint.project import members
 
 if TYPE_CHECKING:
     from gradlint.ir import events as ir
@@ -92,11 +92,8 @@ class Spelling:
     def _attribute_of(self, atom: Atom, receiver: Atom) -> str:
         """The attribute of ``receiver`` that holds ``atom``; empty if none is known to."""
         cls = receiver.cls if isinstance(receiver, Obj) else None
-        for base in classes.lineage(cls) if cls is not None else ():
-            for name, value in self.program.attributes.get(base, {}).items() if isinstance(base, Cls) else ():
-                if atom in value:
-                    return name
-        return ""
+        held = members.held(self.program, cls) if cls is not None else {}
+        return next((name for name, value in held.items() if atom in value), "")
 
     def _made(self, obj: Obj, body: Body, one: Returned | None, depth: int) -> told.Thing:
         of = ""

@@ -12,7 +12,7 @@ from gradlint.domains.values import INSTANCE, Atom, Fn, Obj, Value, ordered
 from gradlint.facts import Backward, Forward, ModuleMode
 from gradlint.facts.modes import NoisyInference, StuckInEval
 from gradlint.ir import events as ir
-from gradlint.project import contracts, purpose
+from gradlint.project import classes, contracts, members, purpose
 from gradlint.project.protocol import ownership
 from gradlint.torch_model import mode_dependent_modules, modules, roles
 
@@ -61,7 +61,7 @@ def is_indifferent(program: Program, module: Atom) -> bool:
     if not isinstance(module, Obj) or layer_of(program, module):
         return False
     cls = module.cls if module.type == INSTANCE else None
-    if cls is not None and (asks_for_mode(cls.body.children) or not program.attributes.get(cls)):
+    if cls is not None and (asks_for_mode(classes.methods(cls)) or not members.held(program, cls)):
         return False
     parts = [part for part in (module, *ownership.parts(program, module)) if program.is_module(part)]
     return all(
@@ -69,7 +69,7 @@ def is_indifferent(program: Program, module: Atom) -> bool:
     )
 
 
-def asks_for_mode(bodies: list[Body]) -> bool:
+def asks_for_mode(bodies: Iterable[Body]) -> bool:
     """Whether code of a class asks in which mode it is, or calls a dropout."""
     for body in (inner for method in bodies for inner in method.inside()):
         for event in body.graph.events():

@@ -22,7 +22,7 @@ from gradlint.domains.values import (
 from gradlint.facts import Backward, Forward, Reasons, Step
 from gradlint.facts.modes import UntrackedTerm, Untrained
 from gradlint.ir import events as ir
-from gradlint.project import purpose
+from gradlint.project import members, purpose
 from gradlint.project.protocol import ownership
 from gradlint.project.values import demands
 from gradlint.torch_model import modules, trainable_modules
@@ -159,7 +159,7 @@ def decorates_forward(program: Program, atom: Atom) -> bool:
         return False
     if not grad_mode.never_records(program.inside_forward(atom, grad_mode.ON)):
         return False
-    held = (one for value in program.attributes.get(cls, {}).values() for one in value)
+    held = (one for value in members.held(program, cls).values() for one in value)
     layers = [one for one in held if program.is_module(one)]
     return bool(layers) and all(is_new_layer(program, one) for one in layers)
 

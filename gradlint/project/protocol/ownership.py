@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradlint.domains.values import GRAD, INSTANCE, PARAMETER, Atom, Cls, Obj, Sym, Unknown, Value
 from gradlint.ir import events as ir
-from gradlint.project import classes
+from gradlint.project import classes, members
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
@@ -96,7 +96,7 @@ def parts(program: Program, module: Atom) -> set[Atom]:
         whole = pending.pop()
         inside = set(program.made_from.get(whole, ()))
         if isinstance(whole, Obj) and whole.cls is not None:
-            inside.update(atom for value in program.attributes.get(whole.cls, {}).values() for atom in value)
+            inside.update(atom for value in members.held(program, whole.cls).values() for atom in value)
         pending.extend(inside - found)
         found |= inside
     return found

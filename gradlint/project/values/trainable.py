@@ -36,10 +36,5 @@ def gives_parameters(program: Program, cls: Cls, depth: int) -> bool:
     """Whether the constructors of a class store something with parameters in an attribute."""
     if classes.is_trainable_layer(cls):
         return True
-    for base in classes.lineage(cls):
-        if isinstance(base, Cls):
-            members.prepare(program, base)
-            for value in program.attributes.get(base, {}).values():
-                if any(is_parameter(a) or (isinstance(a, Obj) and has_parameters(program, a, depth)) for a in value):
-                    return True
-    return False
+    atoms = (atom for value in members.held(program, cls).values() for atom in value)
+    return any(is_parameter(one) or (isinstance(one, Obj) and has_parameters(program, one, depth)) for one in atoms)

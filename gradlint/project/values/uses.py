@@ -6,13 +6,13 @@ reaches something out of sight is said to have been passed on, never to be unuse
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from msgspec import Struct, field
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
+from gradlint.domains.values import SCALAR, TOP, Cls, Literal, Obj, Value
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.lifetime.growing import emptied
@@ -85,6 +85,7 @@ class Tracer:
         self._traces: dict[Node, Trace] = {}
         self._under_way: set[Node] = set()
         self._reads: dict[str, list[tuple[Body, ir.Attr]]] | None = None
+        self._families: dict[Body, tuple[Body, ...]] = {}
         self.in_force = InForce(program)
 
     # -- what a body says ----------------------------------------------------------------------------------
@@ -148,6 +149,19 @@ class Tracer:
                 for event in self.definitions(body).attributes:
                     self._reads.setdefault(event.name, []).append((body, event))
         return self._reads.get(name, [])
+
+    def family(self, cls: Body) -> tuple[Body, ...]:
+        """A class of the file, its bases and its heirs there: an object whose ``self`` it is may be any of these."""
+        if cls not in self._families:
+            own = self.program.class_of(cls)
+            bases = [one for one in classes.lineage(own) if isinstance(one, Cls)]
+            heirs = [one for one in self.program.classes.values() if one not in bases and own in classes.lineage(one)]
+            self._families[cls] = tuple(one.body for one in (*bases, *heirs))
+        return self._families[cls]
+
+    def methods(self, cls: Body) -> Iterator[Body]:
+        """The functions that stand in a class, in its bases or in its heirs."""
+        yield from (body for one in self.family(cls) for body in one.children if body.kind == "function")
 
     # -- following -----------------------------------------------------------------------------------------
 
@@ -264,7 +278,7 @@ class Walk:
         """Whoever reads the attribute ``name``: of ``self`` in the same class or a related one, or of anything else."""
         for body, event in self.tracer.reads_of(name):
             owner = owner_of(self.tracer, body, event.obj)
-            if owner is None or owner is cls or related(self.tracer.program, owner, cls):
+            if owner is None or owner in self.tracer.family(cls):
                 self.to(body, event.dst)
 
     # -- stores --------------------------------------------------------------------------------------------
@@ -378,9 +392,3 @@ def owner_of(tracer: Tracer, body: Body, ref: ir.Ref) -> Body | None:
         return None
     maker = tracer.definitions(body).makers.get(ref)
     return around[1] if isinstance(maker, ir.Load) and maker.name == around[0].parameters[0].name else None
-
-
-def related(program: Program, one: Body, other: Body) -> bool:
-    """Whether one of two classes inherits from the other."""
-    first, second = program.class_of(one), program.class_of(other)
-    return second in classes.lineage(first) or first in classes.lineage(second)

@@ -49,7 +49,9 @@ _DEEPEST = 2
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """A function, a class or a long table at the margin, or a method (``owner`` is its class)."""
+    """A function, a class or a long table at the margin, or a method (``owner`` is its class). ``kin`` are the classes
+    that a class inherits from or that inherit from it.
+    """
 
     name: str
     start: int
@@ -57,6 +59,12 @@ class _Part:
     is_class: bool
     owner: _Part | None = None
     methods: list[_Part] = field(default_factory=list)
+    kin: list[_Part] = field(default_factory=list)
+
+    def all_methods(self) -> Iterator[_Part]:
+        """The methods that an instance of a class has, or may have."""
+        for cls in (self, *self.kin):
+            yield from cls.methods
 
 
 def outline(text: str, places: Places, asked: Collection[str] = ()) -> str:
@@ -124,7 +132,30 @@ def _parts(text: str) -> list[_Part]:
             part.owner = owner
             owner.methods.append(part)
             found.append(part)
+    _relate(text, [part for part in found if part.is_class])
     return found
+
+
+def _relate(text: str, classes: list[_Part]) -> None:
+    """Enter which classes inherit from which, as far as their first lines tell."""
+    named = {part.name: part for part in classes}
+    bases = {
+        part: [named[name] for name in _NAME.findall(text, part.start, _head(text, part)) if name in named]
+        for part in classes
+    }
+    for part in classes:
+        pending = bases[part]
+        while pending := [base for base in dict.fromkeys(pending) if base is not part and base not in part.kin]:
+            part.kin += pending
+            pending = [base for one in pending for base in bases[one]]
+    for part, above in [(part, list(part.kin)) for part in classes]:
+        for base in above:
+            base.kin.append(part)
+
+
+def _head(text: str, part: _Part) -> int:
+    """Where the first line of a class ends."""
+    return text.find(":\n", part.start, part.end)
 
 
 def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str]) -> set[_Part]:
@@ -163,7 +194,7 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
         depth = depths[part]
         end = part.end
         if part.is_class:
-            end = text.find(":\n", part.start, part.end)
+            end = _head(text, part)
             for method in part.methods:
                 if method.name.startswith("__") or method.name in ("setup", "build"):
                     need(method, depth)
@@ -182,7 +213,7 @@ def _saying_something(parts: list[_Part], places: Places) -> Iterator[_Part]:
         if not part.is_class and places.within(part.start, part.end):
             yield part
             if part.name == "__init__" and part.owner is not None:
-                yield from (method for method in part.owner.methods if method.name == "forward")
+                yield from (method for method in part.owner.all_methods() if method.name == "forward")
 
 
 def _reading_what_it_collects(text: str, part: _Part, owner: _Part) -> Iterator[_Part]:
@@ -192,7 +223,7 @@ def _reading_what_it_collects(text: str, part: _Part, owner: _Part) -> Iterator[
     remembered = {name for names in _REMEMBERS.findall(text, part.start, part.end) for name in names if name}
     for name in remembered | set(_COLLECTS.findall(text, part.start, part.end)):
         read = re.compile(rf"\.{name}\b")
-        yield from (method for method in owner.methods if read.search(text, method.start, method.end))
+        yield from (method for method in owner.all_methods() if read.search(text, method.start, method.end))
 
 
 def _training(text: str, parts: list[_Part]) -> set[_Part]:
@@ -218,8 +249,8 @@ def _handing_over(text: str, parts: list[_Part], places: Places) -> Iterator[_Pa
 def _inferring(text: str, parts: list[_Part]) -> Iterator[_Part]:
     """What tells whether somebody goes backward from a method for inference: the ``forward`` beside it, and callers."""
     found = [part for part in parts if part.owner is not None and roles.infers(part.name)]
-    owners = {part.owner for part in found}
-    yield from (part for part in parts if part.name == "forward" and part.owner in owners)
+    beside = (method for part in found if part.owner is not None for method in part.owner.all_methods())
+    yield from (method for method in beside if method.name == "forward")
     names = "|".join(sorted({part.name for part in found}))
     called = re.compile(rf"\.(?:{names})[ \t]*\(")
     yield from (part for part in parts if names and not part.is_class and called.search(text, part.start, part.end))
@@ -252,7 +283,7 @@ def _giving(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
     for part in parts if forwards else ():
         if part.is_class or not places.within(part.start, part.end) or not _EDIT.search(text, part.start, part.end):
             continue
-        beside = [method for method in part.owner.methods if method.name == "__init__"] if part.owner else []
+        beside = [method for method in part.owner.all_methods() if method.name == "__init__"] if part.owner else []
         for one in (part, *beside):
             names = set(_NAME.findall(text, one.start, one.end))
             yield from (forwards[name] for name in names & forwards.keys())
@@ -261,12 +292,14 @@ def _giving(text: str, parts: list[_Part], places: Places) -> Iterator[_Part]:
 def _callers(text: str, parts: list[_Part], part: _Part, owner: _Part) -> Iterator[_Part]:
     """The methods that call another one; those that are run with an instance of its class if it is a ``forward``."""
     if part.name == "forward":
-        made = re.compile(rf"\b{owner.name}\b")
-        others = {one.owner for one in parts if one.owner is not None and made.search(text, one.start, one.end)}
-        yield from (one for one in parts if one.name == "forward" and one.owner in others - {owner})
+        names = "|".join(one.name for one in (owner, *owner.kin))
+        made = re.compile(rf"\b(?:{names})\b")
+        makers = {one.owner for one in parts if one.owner is not None and made.search(text, one.start, one.end)}
+        for other in makers - {owner, *owner.kin}:
+            yield from (one for one in other.all_methods() if one.name == "forward")
     else:
         called = re.compile(rf"\.{part.name}[ \t]*\(")
-        yield from (one for one in owner.methods if called.search(text, one.start, one.end))
+        yield from (one for one in owner.all_methods() if called.search(text, one.start, one.end))
 
 
 def _between(text: str, parts: list[_Part]) -> Iterator[tuple[int, int]]:

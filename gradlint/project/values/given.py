@@ -157,13 +157,14 @@ class Given:
             return
         names = {body.name}
         if body.name == "forward":
-            names |= {name for method in self._bodies for name in self._held(method, around[1].name)}
+            made = {one.name for one in self.tracer.family(around[1])}
+            names |= {name for method in self._bodies for name in self._held(method, made)}
         for name in sorted(names):
             yield from (other for other, _ in self.tracer.reads_of(name))
 
-    def _held(self, body: Body, cls: str) -> Iterator[str]:
-        """The attributes that are assigned in a body that makes instances of a class."""
-        if any(load.name == cls for load in self._loads(body)):
+    def _held(self, body: Body, made: set[str]) -> Iterator[str]:
+        """The attributes that are assigned in a body that makes instances of one of some classes."""
+        if any(load.name in made for load in self._loads(body)):
             yield from (event.name for event in self.tracer.definitions(body).events(ir.SetAttr))
 
     def _loads(self, body: Body) -> list[ir.Load]:

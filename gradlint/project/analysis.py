@@ -111,11 +111,12 @@ def wanted(module: Body, asked: Collection[str] = ()) -> Iterator[Body]:
 
 
 def forwards_with_in_place_layers(program: Program) -> list[Body]:
-    """The ``forward`` of every class that made a layer with ``inplace=True``: the call itself says nothing of it."""
-    found = []
-    for cls, attributes in program.attributes.items():
-        if any(value & program.in_place_modules for value in attributes.values()):
-            forward = classes.own_function(program, cls, "forward")
-            if forward is not None:
-                found.append(forward.body)
-    return found
+    """The ``forward`` of every class that made a layer with ``inplace=True``, and of its kin: the call itself says
+    nothing of it.
+    """
+    held = [
+        cls for cls, known in program.attributes.items() if any(v & program.in_place_modules for v in known.values())
+    ]
+    kin = dict.fromkeys(one for cls in held for one in classes.kin(program, cls))
+    forwards = (classes.own_function(program, cls, "forward") for cls in kin)
+    return list(dict.fromkeys(forward.body for forward in forwards if forward is not None))

@@ -42,6 +42,12 @@ def lineage(cls: Cls) -> list[Cls | Api]:
     return found
 
 
+def kin(program: Program, cls: Cls) -> list[Cls]:
+    """The class, its bases in the file, and its heirs there: an object whose ``self`` it is may be any of these."""
+    bases = [base for base in lineage(cls) if isinstance(base, Cls)]
+    return bases + [one for one in program.classes.values() if one not in bases and cls in lineage(one)]
+
+
 def methods(cls: Cls) -> Iterator[Body]:
     """The functions that stand in the class, then those of its bases in the file."""
     bases = (base.body for base in lineage(cls) if isinstance(base, Cls))

@@ -214,20 +214,24 @@ def iterate_later(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -
 
 
 def substitute(program: Program, body: Body, value: Value, arguments: dict[str, Value]) -> Value:
-    """``value`` of a callee with its parameters replaced by the arguments."""
+    """``value`` of a callee with its parameters replaced by the arguments, and its own object by that of the call."""
+    receiver = program.receiver(body)
     found: set[Atom] = set()
     for atom in value:
         if isinstance(atom, Sym) and atom.scope is body:
             root, _, rest = atom.path.partition(".")
-            given = arguments.get(root)
-            if given is None:
-                found |= TOP
-            elif not rest:
-                found |= given
-            else:
-                found = found.union(*(extend(program, base, rest) for base in given))
+        elif isinstance(atom, Sym) and receiver is not None and atom.scope is receiver:
+            root, rest = body.parameters[0].name, atom.path.removeprefix(f"{receiver.label}.")
         else:
             found.add(atom)
+            continue
+        given = arguments.get(root)
+        if given is None:
+            found |= TOP if atom.scope is body else {atom}
+        elif not rest:
+            found |= given
+        else:
+            found = found.union(*(extend(program, base, rest) for base in given))
     return frozenset(found)
 
 

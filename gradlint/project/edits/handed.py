@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Sym
 from gradlint.facts import Edit
 from gradlint.ir import events as ir
+from gradlint.project import classes
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Atom
@@ -42,7 +43,8 @@ def calling_editors(program: Program) -> Iterator[Body]:
         if receiver is not None and body.parent is not None and any(is_part(atom, receiver) for atom in held):
             editors.setdefault(body.parent, set()).add(body.name)
     for cls, names in editors.items():
-        methods = (method for method in cls.children if method.kind == "function" and not method.relevant)
+        kin = (one.body for one in classes.kin(program, program.class_of(cls)))
+        methods = (body for one in kin for body in one.children if body.kind == "function" and not body.relevant)
         yield from (method for method in methods if reads(method, names))
 
 

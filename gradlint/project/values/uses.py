@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from msgspec import Struct, field
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import SCALAR, TOP, Cls, Literal, Obj, Value
+from gradlint.domains.values import SCALAR, TOP, Literal, Obj, Value
 from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.lifetime.growing import emptied
@@ -151,12 +151,10 @@ class Tracer:
         return self._reads.get(name, [])
 
     def family(self, cls: Body) -> tuple[Body, ...]:
-        """A class of the file, its bases and its heirs there: an object whose ``self`` it is may be any of these."""
+        """The blocks of a class and of its kin (`classes.kin`)."""
         if cls not in self._families:
-            own = self.program.class_of(cls)
-            bases = [one for one in classes.lineage(own) if isinstance(one, Cls)]
-            heirs = [one for one in self.program.classes.values() if one not in bases and own in classes.lineage(one)]
-            self._families[cls] = tuple(one.body for one in (*bases, *heirs))
+            kin = classes.kin(self.program, self.program.class_of(cls))
+            self._families[cls] = tuple(one.body for one in kin)
         return self._families[cls]
 
     def methods(self, cls: Body) -> Iterator[Body]:

@@ -19,6 +19,10 @@ MODULE_BASE = re.compile(r"(?:^|\.)(?:\w*Module|\w*PreTrainedModel|PreTrainedMod
 """Last names of outside base classes that are modules: the frameworks' own base classes end so."""
 OPTIMIZER_BASE = re.compile(r"(?:^|\.)\w*Optimizer$")
 """Last names of outside base classes that are optimizers."""
+PLAIN_BASES = frozenset(
+    "builtins.object abc.ABC typing.Generic typing.Protocol torch.nn.Module torch.nn.modules.module.Module".split()
+)
+"""Base classes from outside without parameters, whose methods neither clear gradients nor belong to a training loop."""
 SHORT = 4
 """A method that raises and has no more blocks than this in its graph does nothing else."""
 FUNCTION_BASE = "torch.autograd.Function"
@@ -111,6 +115,12 @@ def is_trainable_layer(cls: Cls) -> bool:
 def is_function(cls: Cls) -> bool:
     """Whether ``cls`` is a custom autograd function, which runs with gradients off (facts: GM45)."""
     return any(isinstance(base, Api) and base.name == FUNCTION_BASE for base in lineage(cls))
+
+
+def is_all_in_sight(cls: Cls) -> bool:
+    """Whether all that a class inherits from is in the file, or adds nothing: see `PLAIN_BASES`."""
+    bases = [atom for one in lineage(cls) if isinstance(one, Cls) for value in one.bases for atom in value]
+    return all(isinstance(base, Cls) or (isinstance(base, Api) and base.name in PLAIN_BASES) for base in bases)
 
 
 def method(program: Program, cls: Cls, name: str) -> Value | None:

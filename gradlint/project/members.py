@@ -11,6 +11,8 @@ from gradlint.project.values import defaults
 from gradlint.torch_model import module_methods
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradlint.domains.values import Atom, Value
     from gradlint.project.program import Program
 
@@ -90,6 +92,27 @@ def handed_in(program: Program, cls: Cls, name: str) -> Value:
     """What is stored in ``self.name`` that comes from elsewhere."""
     bases = (base for base in classes.lineage(cls) if isinstance(base, Cls))
     return frozenset().union(*(program.unknown_attributes.get((base, name), ()) for base in bases))
+
+
+def in_kin(program: Program, sym: Sym) -> Iterator[Sym]:
+    """The same attribute of ``self`` in the bases and the heirs of its class."""
+    holder = sym.scope
+    if isinstance(holder, Obj) and holder.cls is not None and holder is program.instance(holder.cls):
+        for cls in classes.kin(program, holder.cls):
+            other = program.instance(cls)
+            counterpart = at_the_same_path(program, sym, holder, other)
+            if other is not holder and isinstance(counterpart, Sym):
+                yield counterpart
+
+
+def at_the_same_path(program: Program, atom: Atom | None, holder: Obj, other: Obj) -> Atom | None:
+    """What stands at the same attribute of ``other`` as ``atom`` does of ``holder``."""
+    if atom is holder:
+        return other
+    if not isinstance(atom, Sym):
+        return atom
+    path = other.label + atom.path.removeprefix(holder.label)
+    return program.world.sym(other, path, parent=at_the_same_path(program, atom.parent, holder, other))
 
 
 def attribute_written(program: Program, cls: Cls, name: str, value: Value) -> None:

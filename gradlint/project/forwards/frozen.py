@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Atom, Fn, Method, Obj, Sym, Value
 from gradlint.facts import AttributeWrite, GradFlag
 from gradlint.ir import events as ir
+from gradlint.project import members
 from gradlint.project.leaves.freezes import module_of
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Frozen:
                 self._atoms.add(alias)
             elif alias in self._atoms:
                 self._atoms.update(atom for atom in value if isinstance(atom, (Obj, Sym)))
+        attributes = [atom for atom in self._atoms if isinstance(atom, Sym)]
+        self._atoms.update(same for atom in attributes for same in members.in_kin(program, atom))
 
     def _frozen_by_call(self, temps: list[Value], event: ir.Call) -> None:
         """``freeze(model)``, ``model.freeze()``."""

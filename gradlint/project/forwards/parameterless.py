@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
-PLAIN_BASES = frozenset("torch.nn.Module builtins.object abc.ABC typing.Generic typing.Protocol".split())
 """Bases outside of the project that give an instance no parameter."""
 PLAIN_TYPES = frozenset({SCALAR, TENSOR, "torch.device", "torch.dtype", "torch.Size", "torch.Generator"})
 PLAIN_WORDS = frozenset(
@@ -60,7 +59,7 @@ def _all(cls: Cls) -> list[Cls | Api | None]:
 
 def _adds_none(program: Program, base: Cls | Api | None) -> bool:
     if base is None or isinstance(base, Api):
-        return base is not None and base.name in PLAIN_BASES
+        return base is not None and base.name in classes.PLAIN_BASES
     told = program.stubs.class_data(base.body)
     if told is not None:
         return told.parameterless

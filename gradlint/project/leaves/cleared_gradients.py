@@ -10,18 +10,18 @@ from gradlint.domains.values import Api, Method, Obj
 from gradlint.facts import Backward, Clear
 from gradlint.facts.leaves import MissingGradient
 from gradlint.ir import events as ir
+from gradlint.project import classes
 from gradlint.project.modes.decorations import known_run
 from gradlint.project.values.reading import Reading
 from gradlint.torch_model import in_place_methods, parameter_methods
 from gradlint.transfer.interpreter import pads_that_leave
 
 if TYPE_CHECKING:
-    from gradlint.ir.cfg import Body
+    pass
 
 DEEPEST = 8
 """So many loops, tuples and names between a parameter and the call that gives all of them are looked through."""
 PASSES_ON = frozenset(f"builtins.{name}" for name in "list tuple reversed sorted iter filter".split())
-PLAIN_BASES = frozenset({"builtins.object", "torch.nn.Module", "abc.ABC"})
 
 
 class ClearedGradients(Reading):
@@ -199,9 +199,9 @@ class ClearedGradients(Reading):
     def _methods(self) -> dict[str, ClearedGradients]:
         """The methods of the class around this one, if all that an instance has is in sight."""
         cls = self.program.classes.get(self.body.parent) if self.body.parent is not None else None
-        if cls is None or any(not isinstance(a, Api) or a.name not in PLAIN_BASES for v in cls.bases for a in v):
+        if cls is None or not classes.is_all_in_sight(cls):
             return {}
-        bodies: list[Body] = [body for body in cls.body.children if body.kind == "function"]
+        bodies = reversed([*classes.methods(cls)])  # the nearest one of a name is the last
         runs = [run for body in bodies if (run := known_run(self.program, body)) is not None]
         return {run.body.name: ClearedGradients(self.program, self.tracer, run) for run in runs}
 

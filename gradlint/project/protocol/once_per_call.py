@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradlint.domains.values import Api, Cls, Obj
+from gradlint.domains.values import Obj
 from gradlint.facts import Clear, Reasons
 from gradlint.ir import events as ir
 from gradlint.project import classes
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from gradlint.domains.values import Atom
     from gradlint.ir.cfg import Body
     from gradlint.project.values.uses import Tracer
-
-PLAIN_BASES = frozenset({"builtins.object", "abc.ABC", "torch.nn.Module", "torch.nn.modules.module.Module"})
-"""Base classes from outside whose methods neither clear gradients nor call those of a training loop."""
 
 
 class Once(NamedTuple):
@@ -56,7 +53,7 @@ def of_own_optimizers(protocol: Protocol, tracer: Tracer) -> Iterator[Once]:
     if (
         around is None
         or around[0] is not protocol.run.body
-        or not is_all_in_sight(protocol.program.class_of(around[1]))
+        or not classes.is_all_in_sight(protocol.program.class_of(around[1]))
     ):
         return
     for step in steps(protocol):
@@ -113,12 +110,6 @@ def is_cleared_elsewhere(protocol: Protocol, step: Op) -> bool:
 # -- whose optimizer it is ---------------------------------------------------------------------------------
 
 
-def is_all_in_sight(cls: Cls) -> bool:
-    """Whether all that a class inherits from is in the file, or known to clear nothing."""
-    bases = [atom for one in classes.lineage(cls) if isinstance(one, Cls) for value in one.bases for atom in value]
-    return all(isinstance(base, Cls) or (isinstance(base, Api) and base.name in PLAIN_BASES) for base in bases)
-
-
 def is_made_by(protocol: Protocol, tracer: Tracer, cls: Body, optimizer: Atom) -> bool:
     """Whether the objects of a class make an optimizer of torch, and the modules that it trains, where they are set up.
 
@@ -126,6 +117,6 @@ def is_made_by(protocol: Protocol, tracer: Tracer, cls: Body, optimizer: Atom) -
     """
     owned = protocol.program.owners.get(optimizer) or frozenset()
     made = [atom.event if isinstance(atom, Obj) else None for atom in (optimizer, *owned)]
-    set_up = [tracer.definitions(method).blocks for method in cls.children if method.name == "__init__"]
+    set_up = [tracer.definitions(method).blocks for method in tracer.methods(cls) if method.name == "__init__"]
     is_of_torch = isinstance(optimizer, Obj) and optimizer.type in torch_optimizers()
     return is_of_torch and bool(owned) and all(any(event in blocks for blocks in set_up) for event in made)

@@ -167,7 +167,7 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
     pending: list[_Part] = []
 
     def need(part: _Part, depth: int) -> None:
-        if part not in depths:
+        if depth < depths.get(part, _DEEPEST + 1):
             depths[part] = depth
             pending.append(part)
 
@@ -192,9 +192,9 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
     while pending:
         part = pending.pop()
         depth = depths[part]
-        end = part.end
         if part.is_class:
-            end = _head(text, part)
+            for base in part.kin:
+                need(base, depth)
             for method in part.methods:
                 if method.name.startswith("__") or method.name in ("setup", "build"):
                     need(method, depth)
@@ -203,7 +203,7 @@ def _needed(text: str, parts: list[_Part], places: Places, asked: Collection[str
             for method in _reading_what_it_collects(text, part, part.owner):
                 need(method, depth)
         if depth < _DEEPEST:
-            need_named(part.start, end, depth)
+            need_named(part.start, _head(text, part) if part.is_class else part.end, depth)
     return set(depths)
 
 

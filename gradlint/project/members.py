@@ -32,6 +32,8 @@ def attribute(program: Program, holder: Atom, cls: Cls, name: str) -> Value:
     own = written(program, cls, name)
     found = classes.method(program, cls, name) if own is None else own
     if found is None:
+        found = of_heirs(program, cls, name) if holder is program.instance(cls) else None
+    if not found:
         return unknown_attribute(program, holder, cls, name)
     bound: set[Atom] = set()
     for atom in found:
@@ -54,6 +56,14 @@ def bound_to(program: Program, fn: Fn, holder: Atom) -> Value:
     if program.is_abstract(fn.body):
         functions = [*program.stubs.overrides(fn.body), *classes.replacements(program, fn)][:MOST_OVERRIDES] or [fn]
     return frozenset(program.world.fn(one.body, holder, one.wrappers, one.marks) for one in functions)
+
+
+def of_heirs(program: Program, cls: Cls, name: str) -> Value:
+    """The methods that heirs of a class have and it itself has not: what its own code calls is one of these."""
+    heirs = (heir for heir in classes.kin(program, cls) if heir is not cls)
+    found = (classes.own_function(program, heir, name) for heir in heirs)
+    functions = frozenset(fn for fn in found if fn is not None)
+    return functions if len(functions) <= MOST_OVERRIDES else frozenset()
 
 
 def unknown_attribute(program: Program, holder: Atom, cls: Cls, name: str) -> Value:

@@ -64,7 +64,8 @@ class Judging:
     def verdict(self, candidate: Candidate) -> Verdict | None:
         """What says that nobody goes backward from a forward; None if too little does."""
         body = purpose.owner(candidate.body)
-        if candidate.of(WALKED) or purpose.explains(body):
+        made_in = purpose.owner(candidate.inner.body) if candidate.inner is not None else body
+        if candidate.of(WALKED) or purpose.explains(body) or purpose.explains(made_in):
             return None
         if self.forwards.is_within_module(body) and not outcomes.is_detached(candidate):
             return None

@@ -103,6 +103,8 @@ def _is_part(ip: Interpreter, value: Value) -> bool:
         if not isinstance(atom, Obj) or atom.type not in (TENSOR, RESULT):
             continue
         event = atom.event
+        if isinstance(event, ir.Attr) and FLOATS.search(event.name.lower()):
+            continue
         if isinstance(event, (ir.Unpack, ir.Attr)) or (
             isinstance(event, ir.Item) and questions.number(ip.value(event.key))
         ):

@@ -34,7 +34,7 @@ def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
         return
     seen: set[object] = set()
     for candidate in sorted(forwards.recorded(run), key=lambda one: one.call.span):
-        stored = candidate.of(STORED)
+        stored = [use for use in candidate.of(STORED) if not is_of_another(forwards.tracer, around[1], use)]
         if candidate.of(WALKED) or any(is_called(forwards.tracer, use) for use in stored):
             continue
         if makes_object(forwards, candidate):
@@ -45,6 +45,11 @@ def constructed(forwards: Forwards, body: Body) -> Iterator[KeptGraph]:
             if use.holder is not None and use.holder not in seen and is_read_on(forwards.tracer, body, use):
                 seen.add(use.holder)
                 yield kept(candidate, use)
+
+
+def is_of_another(tracer: Tracer, cls: Body, use: Use) -> bool:
+    """Whether another object than the one that is constructed keeps it: for how long that lives is not known."""
+    return use.holder is not None and use.holder[0] == "attr" and use.holder[1] not in tracer.family(cls)
 
 
 def makes_object(forwards: Forwards, candidate: Candidate) -> bool:

@@ -58,10 +58,13 @@ def is_of(protocol: Protocol, backward: Op, scale: Op) -> bool:
     if backward.what.through or scale.what.through:
         return backward.what.through == scale.what.through
     reached = demands.ancestors(protocol.run, backward.what.target.atoms)
-    written = f"{scale.what.scaler.name}.scale(...).backward("
-    return backward.what.call.startswith(written) or any(
-        isinstance(atom, Obj) and atom.span == scale.what.span for atom in reached
-    )
+    if any(isinstance(atom, Obj) and atom.span == scale.what.span for atom in reached):
+        return True
+    known = Definitions(protocol.run.body)
+    call = known.calls.get(backward.what.span)
+    method = known.makers.get(call.func) if call is not None else None
+    behind = known.behind(method.obj, known.sources) if isinstance(method, ir.Attr) else ()
+    return any(event.span == scale.what.span for event in behind if isinstance(event, ir.Call))
 
 
 def is_scaled(protocol: Protocol, step: Op) -> bool:

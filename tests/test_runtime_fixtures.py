@@ -162,6 +162,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     ),
     "GRD505/two_methods:update:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
     "GRD505/scalers:update:self.clip": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/scalers:update:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
     "GRD220/containers:__init__:self.layers": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/containers:__init__:self.blocks": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/containers:__init__:self.named": (MAYBE, "what a module holds without owning it is not recorded"),

@@ -98,7 +98,7 @@ def may_be_differentiated(body: Body, *, trains: bool = True) -> bool:
 
 def explains(body: Body) -> bool:
     """Whether a name around ``body`` says that gradients are what its forwards are for."""
-    return any(roles.EXPLAINS.search(scope.name) for scope in body.around())
+    return any(roles.EXPLAINS.search(name) for name in body.qualname.rpartition(":")[2].split("."))
 
 
 def returns_loss(body: Body) -> bool:

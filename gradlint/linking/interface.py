@@ -222,7 +222,8 @@ DECIDING = ("__init__", "forward")
 
 class Class(msgspec.Struct, frozen=True, array_like=True):
     """A class: what it inherits from, its methods by name (qualified names), what it stores in attributes of
-    ``self``. ``parameterless``: its own code surely gives an instance no parameter.
+    ``self``. ``parameterless``: its own code surely gives an instance no parameter. ``frozen`` are the attributes whose
+    parameters its constructor freezes, the empty name stands for all that an instance has.
     """
 
     qualname: str
@@ -231,6 +232,7 @@ class Class(msgspec.Struct, frozen=True, array_like=True):
     methods: dict[str, str] = {}
     attributes: dict[str, tuple[Thing, ...]] = {}
     parameterless: bool = False
+    frozen: tuple[str, ...] = ()
 
 
 class Interface(msgspec.Struct, frozen=True, array_like=True):

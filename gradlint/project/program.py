@@ -130,6 +130,7 @@ class Program(Scopes, Kinds):
         """Arrays on whose memory tensors were made."""
         self.own_names: dict[Cls, set[str]] = {}
         self.parameterless: dict[Cls, bool] = {}
+        self.made_frozen: dict[Cls, frozenset[str]] = {}
         self.fixed_parameters: set[Any] = set()
         self.integers: set[Atom] = set()
         """Tensors of integers or bools."""

@@ -74,7 +74,7 @@ class Forwards:
     @cached_property
     def frozen(self) -> Frozen:
         """The modules that some code of the file freezes."""
-        return Frozen(self.program)
+        return Frozen(self.program, self.tracer)
 
     def of(self, body: Body) -> Iterator[Candidate]:
         """The forwards that record in ``body``, in its generator expressions and in the functions that it calls."""

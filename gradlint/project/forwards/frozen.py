@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Atom, Fn, Method, Obj, Sym, Value
 from gradlint.facts import AttributeWrite, GradFlag
 from gradlint.ir import events as ir
 from gradlint.project import members
+from gradlint.project.forwards import made_frozen
 from gradlint.project.leaves.freezes import module_of
 
 if TYPE_CHECKING:
     from gradlint.project.program import Program
+    from gradlint.project.values.uses import Tracer
 
 FREEZER = re.compile(r"freeze|requires_grad|toggle_grad|(?:set|disable|stop)_grad", re.IGNORECASE)
 """Names of functions and methods that freeze a module."""
@@ -22,7 +25,8 @@ FROZEN_NAME = re.compile(r"frozen|(?:^|[._])(?:ref|reference)_?(?:model|policy|n
 class Frozen:
     """The modules of one file that are frozen somewhere, and the names under which they are known."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, tracer: Tracer) -> None:
+        self.program, self.tracer = program, tracer
         self._atoms: set[Atom] = set()
         aliases: list[tuple[frozenset[Atom], Atom]] = []
         for (body, _), run in list(program.runs.items()):
@@ -61,7 +65,25 @@ class Frozen:
         for module in modules:
             atom: Atom | None = module
             while atom is not None:
-                if atom in self._atoms or FROZEN_NAME.search(atom.label):
+                if atom in self._atoms or FROZEN_NAME.search(atom.label) or self._is_made_so(atom):
                     return True
                 atom = atom.parent if isinstance(atom, Sym) else atom.owner if isinstance(atom, Obj) else None
         return False
+
+    def _is_made_so(self, atom: Atom) -> bool:
+        """Whether the constructor of a class freezes a module: its instance, or a part that an instance holds."""
+        if isinstance(atom, Obj) and atom.cls is not None:
+            return made_frozen.WHOLE in made_frozen.parts(self.program, self.tracer, atom.cls)
+        if isinstance(atom, Sym) and isinstance(atom.parent, Obj) and atom.parent.cls is not None:
+            parts = made_frozen.parts(self.program, self.tracer, atom.parent.cls)
+            return atom.path.rpartition(".")[2] in parts
+        return atom in self._parts
+
+    @cached_property
+    def _parts(self) -> frozenset[Atom]:
+        """What classes of other files hold that their constructors freeze."""
+        program, found = self.program, set[Atom]()
+        for cls in [one for body, one in program.classes.items() if program.stubs.class_data(body) is not None]:
+            for name in made_frozen.parts(program, self.tracer, cls):
+                found |= program.attributes[cls].get(name, frozenset())
+        return frozenset(found)

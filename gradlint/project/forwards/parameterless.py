@@ -49,6 +49,13 @@ def is_parameterless(program: Program, cls: Cls) -> bool:
     return program.parameterless[cls]
 
 
+def adds_none_but(program: Program, cls: Cls, fixed: Collection[Atom]) -> bool:
+    """Whether instances of a module class surely have no parameters but those of ``fixed``, which do not train."""
+    return classes.is_module(cls) and all(
+        adds_none(program, cls, fixed) if base is cls else _adds_none(program, base) for base in _all(cls)
+    )
+
+
 def _all(cls: Cls) -> list[Cls | Api | None]:
     """The class and what it inherits from; None for a base of which nothing is known."""
     lineage: list[Cls | Api | None] = [*classes.lineage(cls)]
@@ -76,8 +83,10 @@ def own(program: Program, cls: Cls, name: str) -> Fn | None:
     return next((atom for atom in found if isinstance(atom, Fn) and atom.body.parent is cls.body), None)
 
 
-def adds_none(program: Program, cls: Cls) -> bool:
-    """Whether the code of a class itself, as far as it was looked at, gives its instances no parameter for certain."""
+def adds_none(program: Program, cls: Cls, fixed: Collection[Atom] = ()) -> bool:
+    """Whether the code of a class itself, as far as it was looked at, gives its instances no parameter for certain, but
+    for those of ``fixed``.
+    """
     if cls not in program.namespaces or not cls.body.left_out.isdisjoint(DECIDING):
         return False
     runs: list[Run] = []
@@ -87,7 +96,7 @@ def adds_none(program: Program, cls: Cls) -> bool:
         if fn is not None and (run is None or not run.complete):
             return False
         runs += [run] if run is not None else []
-    fixed = {layer for run in runs if run.body.name == "__init__" for layer in fixed_in(run)}
+    fixed = {*fixed, *(layer for run in runs if run.body.name == "__init__" for layer in fixed_in(run))}
     return all((stores_none if run.body.name == "__init__" else calls_none)(program, run, fixed) for run in runs)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import tensor
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gradlint.ir.cfg import Body
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
-    from gradlint.project.values.definitions import Definitions
     from gradlint.project.values.uses import Tracer
 
 
@@ -28,7 +27,7 @@ def function_calls(program: Program, tracer: Tracer, run: Run) -> Iterator[Funct
     """The uses of custom functions in one body that go past ``apply``."""
     if not any(classes.is_function(cls) for cls in program.classes.values()):
         return
-    calls = Calls(program, tracer.definitions, run)
+    calls = Calls(program, tracer, run)
     for event in run.body.graph.events():
         if isinstance(event, ir.Call):
             yield from calls.of(event)
@@ -37,9 +36,9 @@ def function_calls(program: Program, tracer: Tracer, run: Run) -> Iterator[Funct
 class Calls:
     """The calls of one body."""
 
-    def __init__(self, program: Program, definitions_of: Callable[[Body], Definitions], run: Run) -> None:
-        self.program, self.definitions_of, self.run = program, definitions_of, run
-        self.definitions = definitions_of(run.body)
+    def __init__(self, program: Program, tracer: Tracer, run: Run) -> None:
+        self.program, self.tracer, self.run = program, tracer, run
+        self.definitions = tracer.definitions(run.body)
         self.inside = function_around(program, run.body) is not None
 
     def of(self, event: ir.Call) -> Iterator[FunctionCall]:
@@ -107,11 +106,11 @@ class Calls:
         (cls,) = owners if len(owners) == 1 else (None,)
         if not isinstance(cls, Cls) or not classes.is_function(cls) or event.starred or len(event.args) < 2:
             return
-        called = function_inputs.called_inputs(Class(self.program, cls, self.definitions_of))
+        called = function_inputs.called_inputs(Class(self.program, cls, self.tracer.definitions))
         for position in (one for one in called if one < len(event.args)):
             value = self.run.temps[event.args[position]]
             trained = value and all(isinstance(atom, Obj) and self._is_trained(atom) for atom in value)
-            if trained and not Frozen(self.program).covers(value):
+            if trained and not Frozen(self.program, self.tracer).covers(value):
                 yield FunctionCall(event.span, "module", cls.label, self.run.labels[event.args[position]])
 
     def _is_trained(self, atom: Obj) -> bool:

@@ -303,7 +303,7 @@ class Leaves(Reading):
     def _trains(self, modules: Value) -> bool:
         """Whether modules surely have parameters, and no code of the file freezes them."""
         made = all(isinstance(atom, Obj) and has_parameters(self.program, atom) for atom in modules)
-        return bool(modules) and made and not Frozen(self.program).covers(modules)
+        return bool(modules) and made and not Frozen(self.program, self.tracer).covers(modules)
 
     def _only_trains(self) -> bool:
         """Whether the body trains by backward and step alone."""

@@ -17,7 +17,7 @@ from gradlint.ir.paths import reaches
 from gradlint.linking import interface as told
 from gradlint.project import classes, generators, purpose
 from gradlint.project.entries import first_entry
-from gradlint.project.forwards import parameterless
+from gradlint.project.forwards import made_frozen, parameterless
 from gradlint.project.linked.parts import returned_part
 from gradlint.project.linked.spelling import Locate, Spelling, distinct, known_as
 from gradlint.project.linked.spent import spent
@@ -160,7 +160,8 @@ class Telling:
             and told.Anything() not in things
         }
         free = parameterless.adds_none(self.program, cls)
-        return told.Class(cls.body.qualname, self.locate(cls.body.name_span), bases, methods, attributes, free)
+        frozen = tuple(sorted(made_frozen.parts(self.program, self.evaluation.tracer, cls)))
+        return told.Class(cls.body.qualname, self.locate(cls.body.name_span), bases, methods, attributes, free, frozen)
 
     # -- functions -----------------------------------------------------------------------------------------
 

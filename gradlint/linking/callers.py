@@ -12,6 +12,7 @@ from gradlint.linking.call_graph import CallGraph, Edge
 from gradlint.linking.chains import Chains
 from gradlint.linking.interface import Caller, Function, Interface, Place
 from gradlint.linking.lookup import path_of
+from gradlint.linking.names import UNKNOWN
 from gradlint.linking.results import Results, Words
 
 if TYPE_CHECKING:
@@ -53,24 +54,54 @@ def linked(names: Names, interfaces: Mapping[str, Interface], asked: Iterable[st
         for caller, call in calls
         for callee, sure in names.targets(path_of(caller), call)
     ]
-    graph = CallGraph(functions, edges)
+    graph = without_mistaken(names, CallGraph(functions, edges))
     guesses = [
         Edge(caller, callee, call, sure=False)
         for caller, call in calls
         if caller not in tests
-        for callee in names.namesakes(path_of(caller), call)
+        for callee in names.namesakes(caller, call)
     ]
-    guarding = guarded_whoever_is_meant(graph, guesses)
-    return CallGraph(functions, [*edges, *guarding]) if guarding else graph
+    guarding = guarded_whoever_is_meant(names, graph, guesses)
+    return CallGraph(functions, [*graph.edges, *guarding]) if guarding else graph
 
 
-def guarded_whoever_is_meant(graph: CallGraph, guesses: Iterable[Edge]) -> list[Edge]:
-    """Those calls of which only a name is known that many methods have, where all that call the name guard it."""
+def without_mistaken(names: Names, graph: CallGraph) -> CallGraph:
+    """The graph without the calls that guard nothing, of a method known by its name alone, in files that name another
+    class with such a method.
+    """
+    mistaken = {
+        edge
+        for edge in graph.edges
+        if edge.call.callee.startswith(UNKNOWN)
+        and not grad_mode.never_records(graph.modes(edge))
+        and names.means_another(path_of(edge.caller), edge.callee)
+    }
+    return CallGraph(graph.functions, [edge for edge in graph.edges if edge not in mistaken]) if mistaken else graph
+
+
+def guarded_whoever_is_meant(names: Names, graph: CallGraph, guesses: Iterable[Edge]) -> list[Edge]:
+    """Those calls of which only a name is known that many methods have, where all that call the name guard it, or all
+    that name anything of the file in which the method stands.
+    """
     by_name: dict[str, list[Edge]] = {}
     for edge in guesses:
         by_name.setdefault(last(edge.callee), []).append(edge)
-    guarded = (edges for edges in by_name.values() if all(grad_mode.never_records(graph.modes(edge)) for edge in edges))
-    return [edge for edges in guarded for edge in edges]
+    found: list[Edge] = []
+    for edges in by_name.values():
+        if all_guarded(graph, edges):
+            found += edges
+            continue
+        near: dict[str, list[Edge]] = {}
+        for edge in edges:
+            if names.is_near(path_of(edge.caller), edge.callee):
+                near.setdefault(edge.callee, []).append(edge)
+        found += [edge for calls in near.values() if all_guarded(graph, calls) for edge in calls]
+    return found
+
+
+def all_guarded(graph: CallGraph, edges: Iterable[Edge]) -> bool:
+    """Whether gradients are off at all of the calls."""
+    return all(grad_mode.never_records(graph.modes(edge)) for edge in edges)
 
 
 def leading(functions: Mapping[str, Function], classes: set[str]) -> set[str]:

@@ -70,7 +70,7 @@ class Names(Classes):
         self._owners: dict[str, list[str]] | None = None
         self._by_name: dict[str, tuple[str, ...] | None] = {}
         self._namesakes: dict[str, tuple[str, ...]] = {}
-        self._classes_named: dict[str, frozenset[str]] = {}
+        self._spoken_of: dict[str, frozenset[str]] = {}
 
     def resolve(self, path: str, dotted: str) -> str | None:
         """Return the id that ``dotted`` stands for as said in the file ``path``; ids stand for themselves.
@@ -146,15 +146,20 @@ class Names(Classes):
             run.update([meant.function] if by_super else meant.run)
         return tuple((each, True) for each in sorted(run))
 
-    def namesakes(self, path: str, call: Call) -> tuple[str, ...]:
+    def namesakes(self, caller: str, call: Call) -> tuple[str, ...]:
         """Return the ids of all methods that a call of one of something unknown has the name of, sorted, if they are
-        too many for `targets` and the file ``path`` names no class that has one: any of them may be meant.
+        too many for `targets` and the file of the function ``caller`` names no class that has one: any of them may be
+        meant. A method that calls one of its own name hands its work on, to something of another class than its own.
         """
         name = call.callee.removeprefix(UNKNOWN)
         if name == call.callee or name.startswith("__") or name in EVERYWHERE:
             return ()
         owners = self._owning(name)
-        if len(owners) > MOST_OWNERS or self._meant_by(name) is not None or self._named_in(path).intersection(owners):
+        if len(owners) > MOST_OWNERS or self._meant_by(name) is not None:
+            return ()
+        owner, _, called_in = caller.rpartition(".")
+        named = self._named_in(path_of(caller)) - ({owner} if called_in == name else set())
+        if not named.isdisjoint(owners):
             return ()
         if name not in self._namesakes:
             self._namesakes[name] = self._owned_by(owners, name)
@@ -211,13 +216,29 @@ class Names(Classes):
         methods = (self._lookup.own_method(owner, name) for owner in owners)
         return tuple(sorted(self._concrete({each for each in methods if each})))
 
+    def is_near(self, path: str, identity: str) -> bool:
+        """Whether the file ``path`` names anything of the file of a function, or is that file."""
+        return path_of(identity) in {path, *map(path_of, self._named(path))}
+
+    def means_another(self, path: str, identity: str) -> bool:
+        """Whether the file ``path`` names classes that have a method called as the method ``identity`` is, and none of
+        these has or replaces that one: who calls it by its name alone there hardly means that one.
+        """
+        owner, _, name = identity.rpartition(".")
+        named = self._named_in(path).intersection(self._owning(name))
+        return bool(named) and not any(owner in self.lineage(each) or each in self.lineage(owner) for each in named)
+
     def _named_in(self, path: str) -> frozenset[str]:
         """Return the classes that the names of a file stand for."""
-        if path not in self._classes_named:
+        return self._named(path) & self._lookup.classes.keys()
+
+    def _named(self, path: str) -> frozenset[str]:
+        """Return all that the names of a file stand for."""
+        if path not in self._spoken_of:
             names = self._interfaces[path].names if path in self._interfaces else ()
             found = (each for name in names for each in self._lookup.read(path, name, self.method))
-            self._classes_named[path] = frozenset(found) & self._lookup.classes.keys()
-        return self._classes_named[path]
+            self._spoken_of[path] = frozenset(found)
+        return self._spoken_of[path]
 
     def _owning(self, name: str) -> list[str]:
         """Return the classes that themselves have a method."""

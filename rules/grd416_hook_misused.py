@@ -94,6 +94,14 @@ def clipped(h, norms):
     h.register_hook(hook)
 ```
 
+What a layer's backward hands to its weight is made for it, and an edit in place reaches nobody else. This is taken
+for so with every parameter, though one that is added to something as it is shares its gradient with that:
+
+```python
+def masked(layer, mask):
+    layer.weight.register_hook(lambda grad: grad.mul_(mask))
+```
+
 That a forward hook adds outputs to a list with their graphs is reported as `possible`, which is hidden by default: a
 loss on features needs them.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradlint.domains.values import Api, Fn
+from gradlint.domains.values import PARAMETER, Api, Fn, Obj
 from gradlint.facts.targets import HookMisuse
 from gradlint.ir import events as ir
 from gradlint.project import purpose
@@ -36,6 +37,7 @@ KINDS = {
     "register_forward_hook": Kind(output=2),
 }
 """The hooks, by the method that registers them."""
+PARAMETER_NAME = re.compile(r"(?:^|[._])(?:p|param(?:eter)?|weight|bias)$")
 PARTIAL = frozenset({"functools.partial"})
 NO_EDITS = frozenset("requires_grad_ retain_grad_ share_memory_".split())
 STORES = frozenset("append appendleft add insert".split())
@@ -53,8 +55,18 @@ class Hooks(Reading):
             for atom, bound in self._hooks(call.args[0]) if kind is not None and call.args else ():
                 if kind is not None and self.program.stubs.data(atom.body) is None:
                     hook = Hook(self.tracer, atom, kind, call.span, bound)
-                    found.update((one.span, one) for one in hook.misuses() if one.span not in found)
+                    own = method is not None and self._is_of_parameter(method.obj)
+                    misuses = (one for one in hook.misuses() if not (own and one.form == "edited"))
+                    found.update((one.span, one) for one in misuses if one.span not in found)
         yield from sorted(found.values(), key=lambda one: one.span)
+
+    def _is_of_parameter(self, ref: ir.Ref) -> bool:
+        """Whether a tensor is a parameter of a layer, whose gradient the layer's backward makes anew: no branch has it
+        too, unless the parameter is added to something as it is.
+        """
+        value = self.value(ref)
+        made = bool(value) and all(isinstance(atom, Obj) and atom.type == PARAMETER for atom in value)
+        return made or PARAMETER_NAME.search(self.run.labels[ref]) is not None
 
     def _hooks(self, ref: ir.Ref) -> Iterator[tuple[Fn, ir.Call | None]]:
         """The functions that something may be, each with the call of `partial` that binds its first parameters."""

@@ -160,8 +160,36 @@ def is_plain(program: Program, body: Body, atom: Atom) -> bool:
     if isinstance(atom, Sym) and atom.scope is body:
         default = program.defaults.get(body, {}).get(atom.path, frozenset())
         known = default != program.world.none and all(is_plain(program, body, one) for one in default)
-        return (bool(default) and known) or is_plain_annotation(atom.annotation or "")
+        if (bool(default) and known) or is_plain_annotation(atom.annotation or ""):
+            return True
+        cls = program.class_behind(atom)
+        return isinstance(cls, Cls) and holds_none(program, cls)
     return False
+
+
+def holds_none(program: Program, cls: Cls) -> bool:
+    """Whether instances of a class of the file that is no module hold neither modules nor parameters: what its
+    constructor stores is made there, or given as something plain.
+    """
+    constructor = own(program, cls, "__init__")
+    run = program.run(constructor.body, grad_mode.INHERITED) if constructor is not None else None
+    if run is None or not run.complete or not all(base is cls or _is_plain_base(base) for base in _all(cls)):
+        return False
+    instance = program.receiver(run.body)
+    stored = (write.value.atoms for write in run.recorder.all(AttributeWrite) if instance in write.target.atoms)
+    return all(_is_no_module(program, run.body, atom) for value in stored for atom in value)
+
+
+def _is_plain_base(base: Cls | Api | None) -> bool:
+    return isinstance(base, Api) and base.name in PLAIN_BASES and not classes.is_module_class(base.name)
+
+
+def _is_no_module(program: Program, body: Body, atom: Atom) -> bool:
+    """Whether something that a plain object stores is no module, nor given to its constructor as what may be one."""
+    if isinstance(atom, Obj) and atom.cls is None:
+        return atom.type != PARAMETER and not program.is_module(atom)
+    is_part = isinstance(atom, Sym) and "." in atom.path and not program.is_module(atom)
+    return is_part or is_plain(program, body, atom)
 
 
 def is_plain_annotation(text: str) -> bool:

@@ -32,6 +32,7 @@ from gradlint.facts.protocol import Clip, Scaling
 from gradlint.ir.paths import dominators_of, reaches
 from gradlint.project import members
 from gradlint.project.values import asked, computed, demands
+from gradlint.torch_model import roles
 from gradlint.transfer import calls, contexts, gradients, inference, saving, switching
 from gradlint.transfer.recorder import CalledBack, LocalCall, Recorder, Setter
 
@@ -134,6 +135,8 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     if not runs:
         return calls.unknown(ip, site)
     made = returned(ip, program, site, fn, runs, arguments)
+    if ip.graph_of(made) & tensor.GRAPH and fn.body.returns and roles.ARRAY.search(fn.body.returns):
+        return program.unknown(ip, site.event)
     if modes & grad_mode.RECORDS:
         saving.save_for_function(ip, site, fn, arguments, made)
     return made

@@ -7,6 +7,9 @@ import re
 ONE_TENSOR = re.compile(r"(?:(?:typing\.)?Optional\[)?[\"']?(?:\w+\.)*\w*Tensor[\"']?\]?(?:\s*\|\s*None)?")
 """An annotation of a tensor, or of one that may be missing."""
 
+ARRAY = re.compile(r"^[\"']?(?:(?:np|numpy)\.)?ndarray\b|^[\"']?(?:\w+\.)*NDArray\b")
+"""An annotation of arrays of numpy, which are never on the graph."""
+
 MODULE = re.compile(
     r"(?:^|[._])(?:module|encoder|decoder|backbone|classifier|unet|vae|transformer|teacher|student"
     r"|target_net|value_net|policy_net|netG|netD|net_?[gd]|ema_model|[A-Za-z]*Net|[A-Za-z]*Model"
@@ -33,9 +36,12 @@ MODULES = re.compile(
 def is_module(path: str) -> bool:
     """Whether the last part of ``path`` names a module rather than a function that deals with one.
 
-    So does that of an item, ``models[...]``, and of what an item is part of.
+    So does that of an item, ``models[...]``, and of what an item is part of; ``model[0].predict_proba`` is a method.
     """
     whole, bracket, rest = path.partition("[")
+    part = rest.rpartition("]")[2].rpartition(".")[2]
+    if part and _VERB.match(f"{part}_"):
+        return False
     if bracket and (MODULES.search(whole) if rest.endswith("]") else is_module(rest.rpartition("]")[2])):
         return True
     return MODULE.search(whole) is not None and _VERB.match(whole.rpartition(".")[2]) is None

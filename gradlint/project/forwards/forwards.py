@@ -21,6 +21,7 @@ from gradlint.project.linked.parts import returned_part
 from gradlint.project.modes.decorations import ineffective
 from gradlint.project.summaries import inside
 from gradlint.project.values.uses import RETURNED, YIELDED, Trace, Tracer, Use, told_use
+from gradlint.torch_model import roles
 from gradlint.transfer.foreign import runs_elsewhere
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ class Forwards:
                 call = known.calls.get(forward.span)
                 if call is not None and self._records(forward, call) and not is_class(known, call.func):
                     trace = self.tracer.trace(("ref", run.body, call.dst))
+                    if is_array(run.body, trace):
+                        continue
                     yield Candidate(
                         forward,
                         run.body,
@@ -255,6 +258,12 @@ class Forwards:
             for ref in refs:
                 found |= {given if not rest else atom for given in self.tracer.value(caller, ref)}
         return frozenset(found)
+
+
+def is_array(body: Body, result: Trace) -> bool:
+    """Whether a body that says to return an array of numpy returns a result as it is: no module of torch made it."""
+    said = body.returns is not None and roles.ARRAY.search(body.returns) is not None
+    return said and any(use.kind == RETURNED and use.body is body for use in result.uses)
 
 
 def is_class(known: Definitions, ref: ir.Ref) -> bool:

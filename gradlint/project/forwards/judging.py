@@ -23,7 +23,7 @@ from gradlint.project.leaves.cuts import lost
 from gradlint.project.linked import parts
 from gradlint.project.values import asked, demands
 from gradlint.project.values.calling import Calling, is_differentiable
-from gradlint.project.values.uses import KEPT, RETURNED, STORED, WALKED, YIELDED
+from gradlint.project.values.uses import KEPT, RETURNED, STORED, WALKED, YIELDED, class_around
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class Judging:
         if any(map(self._may_be_guarded, (candidate, candidate.inner))):
             return None
         if any(map(self._differentiates, self._modules(candidate))):
+            return None
+        if any(map(self._is_given_leaf, (candidate, candidate.inner))):
             return None
         found = self._told(body, candidate)
         if found is None or self._is_cut_off(candidate) or self.calling.only_off(body):
@@ -272,6 +274,18 @@ class Judging:
         made = (known.blocks[call].index for call in known.calls.values() if makes_leaf(known, call))
         of_happenings = [asked.of_happening(self.program, run.body, one) for one in wanting]
         return not all(of_happenings + [asked.of_block(self.program, run.body, block) for block in made])
+
+    def _is_given_leaf(self, candidate: Candidate | None) -> bool:
+        """Whether a forward is given an attribute that another method makes require grad: for derivatives by it."""
+        around = class_around(candidate.body) if candidate is not None else None
+        if candidate is None or around is None or not around[0].parameters:
+            return False
+        holder = f"{around[0].parameters[0].name}."
+        refs = (*candidate.call.args, *(ref for _, ref in candidate.call.keywords))
+        given = {label for ref in refs if (label := self.tracer.label(candidate.body, ref)).startswith(holder)}
+        others = [other for other in around[1].children if other is not around[0]] if given else []
+        flags = (flag for other in others for run in self.program.runs_of(other) for flag in run.recorder.all(GradFlag))
+        return any(flag.value is True and flag.target.name in given and not self._is_of_module(flag) for flag in flags)
 
     def _walks_something_else(self, run: Run) -> bool:
         """Whether the body goes backward from something that no forward in it is known to have made."""

@@ -190,7 +190,8 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     parameter; ``returns`` what each ``return`` gives; ``abstract``: it does nothing but raise, or nothing at all.
     ``solved`` False: its code was not looked at, and only its parameters are known. ``undecided``: a finding hangs on
     what its callers make of the result. ``spent`` are the parts of what it returns that nobody is to keep.
-    ``maybe_guarded``: a decorator that is not understood may turn gradients off in it.
+    ``maybe_guarded``: a decorator that is not understood may turn gradients off in it. ``frozen``: all that it returns
+    are modules that it has frozen.
     """
 
     qualname: str
@@ -214,6 +215,7 @@ class Function(msgspec.Struct, frozen=True, array_like=True):
     undecided: bool = False
     spent: tuple[Spent, ...] = ()
     maybe_guarded: bool = False
+    frozen: bool = False
 
 
 DECIDING = ("__init__", "forward")

@@ -43,6 +43,7 @@ def function_tells(function: Function) -> bool:
     """Whether something is known of a function that one out of sight would not be taken to do."""
     return bool(
         acts(function)
+        or function.frozen
         or any(effect.kind == EDIT for effect in function.effects)
         or any(thing_tells(thing) for things in function.returns for thing in things)
         or any(use_tells(kind, sure) for uses in function.parameter_uses.values() for kind, _, sure in uses)

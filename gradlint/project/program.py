@@ -131,6 +131,9 @@ class Program(Scopes, Kinds):
         self.own_names: dict[Cls, set[str]] = {}
         self.parameterless: dict[Cls, bool] = {}
         self.made_frozen: dict[Cls, frozenset[str]] = {}
+        self.returns_frozen: dict[Body, bool] = {}
+        self.returned_by: dict[Atom, Body] = {}
+        """By object the function that a call of has returned it."""
         self.fixed_parameters: set[Any] = set()
         self.integers: set[Atom] = set()
         """Tensors of integers or bools."""

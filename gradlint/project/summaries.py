@@ -135,6 +135,8 @@ def call(ip: Interpreter, program: Program, site: calls.Site, fn: Fn) -> Value:
     if not runs:
         return calls.unknown(ip, site)
     made = returned(ip, program, site, fn, runs, arguments)
+    new = (atom for atom in made if isinstance(atom, Obj) and atom.event is site.event and atom.type != TENSOR)
+    program.returned_by.update(dict.fromkeys(new, fn.body))
     if ip.graph_of(made) & tensor.GRAPH and fn.body.returns and roles.ARRAY.search(fn.body.returns):
         return program.unknown(ip, site.event)
     if modes & grad_mode.RECORDS:

@@ -44,7 +44,7 @@ class Frozen:
                 if isinstance(event, ir.Call) and event.func >= 0 and FREEZER.search(run.labels[event.func]):
                     self._frozen_by_call(run.temps, event)
         for value, alias in aliases * 2:
-            if value & self._atoms:
+            if value & self._atoms or any(made_frozen.is_made_frozen(program, tracer, atom) for atom in value):
                 self._atoms.add(alias)
             elif alias in self._atoms:
                 self._atoms.update(atom for atom in value if isinstance(atom, (Obj, Sym)))
@@ -71,9 +71,9 @@ class Frozen:
         return False
 
     def _is_made_so(self, atom: Atom) -> bool:
-        """Whether the constructor of a class freezes a module: its instance, or a part that an instance holds."""
-        if isinstance(atom, Obj) and atom.cls is not None:
-            return made_frozen.WHOLE in made_frozen.parts(self.program, self.tracer, atom.cls)
+        """Whether a module is made frozen: an instance of a class, a part of one, what a function returns."""
+        if made_frozen.is_made_frozen(self.program, self.tracer, atom):
+            return True
         if isinstance(atom, Sym) and isinstance(atom.parent, Obj) and atom.parent.cls is not None:
             parts = made_frozen.parts(self.program, self.tracer, atom.parent.cls)
             return atom.path.rpartition(".")[2] in parts

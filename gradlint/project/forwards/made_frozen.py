@@ -1,6 +1,7 @@
-"""Modules that are frozen from the start: the extractor of a loss, the average of a model.
+"""Modules that are frozen from the start: the extractor of a loss, the average of a model, a teacher that is loaded.
 
-Whoever makes an instance of a class finds frozen what the constructor freezes, itself or a part that it holds.
+Whoever makes an instance of a class finds frozen what the constructor freezes, itself or a part that it holds; and
+whoever calls a function, what that freezes and returns.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Cls, Sym
+from gradlint.domains.values import Cls, Obj, Sym
 from gradlint.facts import AttributeWrite
+from gradlint.ir import events as ir
 from gradlint.project import classes
 from gradlint.project.forwards import parameterless
 from gradlint.project.leaves.freezing import Freezing
 from gradlint.project.values import asked
 
 if TYPE_CHECKING:
+    from gradlint.domains.values import Atom
+    from gradlint.ir.cfg import Body
     from gradlint.project.leaves.freezing import Freeze
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
@@ -47,6 +51,43 @@ def _parts(program: Program, tracer: Tracer, cls: Cls) -> frozenset[str]:
         if run is not None:
             return frozenset(_by_constructor(program, tracer, run, cls)) if run.complete else frozenset()
     return frozenset()
+
+
+def is_made_frozen(program: Program, tracer: Tracer, atom: Atom) -> bool:
+    """Return whether an object is an instance that its class makes frozen, or was returned so by a function."""
+    if not isinstance(atom, Obj):
+        return False
+    if atom.cls is not None and WHOLE in parts(program, tracer, atom.cls):
+        return True
+    function = program.returned_by.get(atom)
+    return function is not None and returned(program, tracer, function)
+
+
+def returned(program: Program, tracer: Tracer, body: Body) -> bool:
+    """Return whether all that a function returns is frozen, for those who ask for nothing else."""
+    told = program.stubs.data(body)
+    if told is not None:
+        return told.frozen
+    if body not in program.returns_frozen:
+        program.returns_frozen[body] = False  # as long as this is under way
+        run = program.run(body, grad_mode.INHERITED) if body.kind == "function" else None
+        program.returns_frozen[body] = run is not None and run.complete and _returned(program, tracer, run)
+    return program.returns_frozen[body]
+
+
+def _returned(program: Program, tracer: Tracer, run: Run) -> bool:
+    value = {atom for group in run.returned.values() for one in group for atom in one.value}
+    open_ones = {atom for atom in value if not is_made_frozen(program, tracer, atom)}
+    if not value or not open_ones or not all(isinstance(atom, Obj) for atom in value):
+        return bool(value) and not open_ones
+    reading = Freezing(program, tracer, run)
+    ways_out = reading.events(ir.Return)
+    frozen = {
+        freeze.frozen
+        for freeze in reading.whole
+        if _is_default(program, run, reading, freeze) and all(reading.is_kept(freeze, out) for out in ways_out)
+    }
+    return open_ones <= frozen
 
 
 def _by_constructor(program: Program, tracer: Tracer, run: Run, cls: Cls) -> Iterator[str]:

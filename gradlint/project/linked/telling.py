@@ -198,6 +198,7 @@ class Telling:
             calls=self.calls.of(body, run),
             undecided=self.evaluation.judging.is_undecided(body),
             spent=tuple(dict.fromkeys(spent(self.program, self.evaluation, run, self.locate))),
+            frozen=made_frozen.returned(self.program, self.evaluation.tracer, body),
         )
 
     def _parameter(self, body: Body, parameter: Parameter) -> told.Parameter:

@@ -19,7 +19,7 @@ SOURCES := pyproject.toml README.md $(shell find gradlint rules -type f -not -na
 export OMP_NUM_THREADS = 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lint test test-static check bless docs format packages recall precision ecosystem speed head-to-head overhead clean
+.PHONY: help lint test test-static check bless docs format packages recall mutations precision ecosystem speed head-to-head overhead clean
 
 help: ## say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -58,6 +58,9 @@ packages: .venv/stamp ## lint pinned real packages: false alarms and crashes
 
 recall: .venv/stamp ## lint real bugs before and after their fix: BUGS=file TRAPS=file MIRRORS=folder
 	$(BIN)/python benchmarks/recall.py --bugs $(BUGS) $(if $(TRAPS),--traps $(TRAPS)) --mirrors $(MIRRORS)
+
+mutations: .venv/stamp ## break right code and count what is found: CORPUS=folder
+	$(BIN)/python benchmarks/mutations.py --corpus $(CORPUS)
 
 precision: .venv/stamp ## how many reports on the pinned packages are right
 	$(BIN)/python benchmarks/precision.py

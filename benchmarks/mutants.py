@@ -138,6 +138,20 @@ class File(Source):
         """Take out a statement."""
         return self.instead(statement, "pass")
 
+    def without_keyword(self, call: ast.Call, keyword: ast.keyword) -> Edit:
+        """Take out a keyword argument with the comma in front of it."""
+        _, _, *end = span_of(keyword.value)
+        given = [*call.args, *(each.value for each in call.keywords if each is not keyword)]
+        ahead = [span_of(each)[2:] for each in given if span_of(each)[2:] < (keyword.lineno, keyword.col_offset)]
+        line, column = max(ahead, default=span_of(call.func)[2:])
+        between = self.cut((line, column, keyword.lineno, keyword.col_offset))
+        comma = between.rfind(",")
+        if comma < 0:
+            return self.instead(keyword.value, "False")
+        before = between[:comma].encode().split(b"\n")
+        start = (line + len(before) - 1, len(before[-1]) + (column if len(before) == 1 else 0))
+        return self.replace((*start, end[0], end[1]), "\n" * (end[0] - start[0]))
+
     def instead(self, node: ast.AST, text: str) -> Edit:
         """Write something else."""
         return self.replace(span_of(node), text)

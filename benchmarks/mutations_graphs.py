@@ -100,24 +100,24 @@ def detach_before_numpy(file: File) -> Iterator[Site]:
 
 @kind("GRD101 GRD401 GRD405 GRD412", "LC10 LC28", "create_graph=True")
 def create_graph(file: File) -> Iterator[Site]:
-    """Write `create_graph=False` for `create_graph=True` where a gradient is computed by `autograd.grad`.
+    """Drop `create_graph=True` where a gradient is computed by `autograd.grad`.
 
     Not of `backward(create_graph=True)`, whose gradients need not be used.
     """
     for call in file.each(ast.Call):
         if last(call.func) == "grad":
-            yield from (file.site(call, file.instead(each, "False")) for each in true(call, "create_graph"))
+            yield from (file.site(call, file.without_keyword(call, each)) for each in true(call, "create_graph"))
 
 
-def true(call: ast.Call, name: str) -> list[ast.expr]:
-    """The value of a keyword that is written `True`."""
-    given = (each.value for each in call.keywords if each.arg == name)
-    return [value for value in given if isinstance(value, ast.Constant) and value.value is True]
+def true(call: ast.Call, name: str) -> list[ast.keyword]:
+    """The keyword of this name, if its value is written `True`."""
+    given = (each for each in call.keywords if each.arg == name)
+    return [each for each in given if isinstance(each.value, ast.Constant) and each.value.value is True]
 
 
 @kind("GRD401 GRD404", "LC04 LC23", "retain_graph=True")
 def retain_graph(file: File) -> Iterator[Site]:
-    """Write `retain_graph=False` for `retain_graph=True` in front of a second backward pass of the same function.
+    """Drop `retain_graph=True` in front of a second backward pass of the same function.
 
     Not where no other pass follows in the same list of statements, and so nowhere but in a known order.
     """
@@ -126,7 +126,7 @@ def retain_graph(file: File) -> Iterator[Site]:
         later = suite[suite.index(statement) + 1 :]
         passes = [node for each in later for node in ast.walk(each) if isinstance(node, ast.Call)]
         if any(last(node.func) in DIFFERENTIATES for node in passes):
-            yield from (file.site(call, file.instead(each, "False")) for each in true(call, "retain_graph"))
+            yield from (file.site(call, file.without_keyword(call, each)) for each in true(call, "retain_graph"))
 
 
 @kind("GRD101 GRD219 GRD412", "LC26 LC27b RG24", "requires_grad")

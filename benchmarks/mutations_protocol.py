@@ -153,8 +153,8 @@ def is_own(node: ast.AST) -> bool:
 def parameter(file: File) -> Iterator[Site]:
     """Write `x` for `nn.Parameter(x)` in an attribute of a module. Not with `requires_grad=False`, nor of a whole name.
 
-    A name may be anything, and a plain tensor of zeros or noise that nobody initialises may be meant as a constant:
-    only what `nn.init` or a method fills is taken.
+    A name may be anything, and a plain tensor that nobody fills, or with zeros or ones, may be meant as a constant or
+    a state: only what a function fills at random is taken.
     """
     for call in file.each(ast.Call):
         assign = file.nodes[call]
@@ -166,8 +166,6 @@ def parameter(file: File) -> Iterator[Site]:
 
 
 def filled(file: File, attribute: str) -> bool:
-    """Whether something in the file initialises an attribute."""
-    for call in file.each(ast.Call):
-        if last(call.func).endswith("_") and call.args and file.of(call.args[0]).startswith(attribute):
-            return True
-    return False
+    """Whether something in the file fills an attribute at random."""
+    fills = (call for call in file.each(ast.Call) if last(call.func).endswith(("normal_", "uniform_", "orthogonal_")))
+    return any(file.of(call.args[0]) in (attribute, f"{attribute}.data") for call in fills if call.args)

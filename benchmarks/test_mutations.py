@@ -27,7 +27,7 @@ BROKEN = {
     ),
     "create-graph": (
         "g = torch.autograd.grad(y, x, create_graph=True)\n",
-        "g = torch.autograd.grad(y, x, create_graph=False)\n",
+        "g = torch.autograd.grad(y, x)\n",
     ),
     "retain-graph": (
         "a.backward(retain_graph=True)\nb.backward()\n",
@@ -209,6 +209,8 @@ def test_a_kind_names_rules_and_says_what_it_does(kind: Kind) -> None:
 def test_edits_keep_positions_of_odd_text() -> None:
     right = "for x in loader:\n    über = 'ß'; total += (\n        loss_ß\n        .item()\n    )\n"
     assert texts("item-of-kept-loss", right) == [right.replace(".item()", "")]
+    right = "g = grad(\n    (ü), (x),\n    create_graph=True, allow_unused=True)\n"
+    assert texts("create-graph", right) == ["g = grad(\n    (ü), (x)\n, allow_unused=True)\n"]
     right = "for x in loader:\n    total += (loss).item()\n"
     assert texts("item-of-kept-loss", right) == [right.replace(".item()", "")]
 

@@ -7,7 +7,8 @@ in a list, dict or tuple, a tensor with `requires_grad=True`, and a layer that `
 They get gradients, but `parameters()` leaves them out, so that no optimizer trains them; `state_dict()` does not save
 them, and `to()` and `cuda()` do not move them. A layer made in `forward` has other random weights at every call.
 
-A buffer with `requires_grad=True` is saved and moved, and still trained by nobody.
+A buffer with `requires_grad=True` is saved and moved, and still trained by nobody. A plain tensor that is filled by
+`nn.init` gets no gradient either, and stays as it was drawn.
 
 ## Examples
 
@@ -45,6 +46,21 @@ class Branches(nn.Module):
     def forward(self, x):
         weight = nn.Linear(4, 4)  # error
         return weight(sum(branch(x) for branch in self.branches)) * self.scale + self.shift
+```
+
+```python
+import torch
+from torch import nn
+
+
+class Bilinear(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.weight = torch.empty(size, size)  # error
+        nn.init.xavier_uniform_(self.weight)
+
+    def forward(self, x, y):
+        return (x @ self.weight * y).sum(-1)
 ```
 
 ## Use instead
@@ -125,6 +141,7 @@ if TYPE_CHECKING:
 
 MESSAGES = {
     "tensor": "`{name}` is a plain tensor that requires grad: the module does not register it as a parameter",
+    "drawn": "`{name}` is filled as a weight is, and is a plain tensor: the module does not register it as a parameter",
     "buffer": "`{name}` is a buffer that requires grad: no optimizer gets it from `parameters()`",
     "forward": "`forward` makes `{what}(...)` anew at every call: its weights are random each time and never trained",
     "replaced": "`forward` replaces `{name}` at every call: the optimizer keeps the parameters of the first one",
@@ -133,6 +150,7 @@ HELPS = {
     "layers": "use `nn.ModuleList` or `nn.ModuleDict`",
     "parameters": "use `nn.ParameterList` or `nn.ParameterDict`",
     "tensor": "make it an `nn.Parameter`",
+    "drawn": "make it an `nn.Parameter`, or call `register_buffer` if it is a constant",
     "buffer": "make it an `nn.Parameter`, or leave `requires_grad` out",
 }
 

@@ -51,9 +51,10 @@ class LostFreeze(Struct, frozen=True):
 class Hidden(Struct, frozen=True):
     """Parameters that a module uses and does not own.
 
-    ``form``: ``layers`` or ``parameters`` in a container, a plain ``tensor``, a ``buffer``, a layer made in every
-    ``forward``, or one that is ``replaced`` there. ``name`` is what holds them, ``what`` the call that made them;
-    ``kind`` is the display that an attribute starts as, if it holds nothing else: ``list``, ``tuple``, ``dict``.
+    ``form``: ``layers`` or ``parameters`` in a container, a plain ``tensor`` that requires grad, one that is only
+    ``drawn`` at random as weights are, a ``buffer``, a layer made in every ``forward``, or one that is ``replaced``
+    there. ``name`` is what holds them, ``what`` the call that made them; ``kind`` is the display that an attribute
+    starts as, if it holds nothing else: ``list``, ``tuple``, ``dict``.
     """
 
     span: Span

@@ -31,7 +31,9 @@ def registered(source: Source, hidden: Hidden) -> tuple[Edit, ...]:
     if not isinstance(node, (ast.Assign, ast.AnnAssign)) or node.value is None:
         raise NoFix("it is not assigned here")
     if hidden.form == "tensor":
-        return _parameter(source, place, node.value)
+        return _parameter(source, place, _without_flag(source, node.value))
+    if hidden.form == "drawn":
+        return _parameter(source, place, source.of(node.value))
     kind = _CONTAINERS.get((hidden.form, hidden.kind))
     if kind is None or not isinstance(node.value, (ast.List, ast.ListComp, ast.Tuple, ast.Dict)):
         raise NoFix("it is more than a list, tuple or dict of layers or of parameters")
@@ -49,10 +51,12 @@ def _is_text(node: ast.expr | None) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str) and "." not in node.value
 
 
-def _parameter(source: Source, place: Place, node: ast.expr) -> tuple[Edit, ...]:
-    """Write ``nn.Parameter(torch.ones(2))`` for ``torch.ones(2, requires_grad=True)``."""
+def _parameter(source: Source, place: Place, tensor: str) -> tuple[Edit, ...]:
+    """Write ``nn.Parameter(torch.ones(2))`` for what is assigned, ``tensor`` being what it is without a flag."""
+    node = place.node
+    assert isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None
     nn = names.spelling(source, place, "nn")
-    return (*nn.edits, source.replace(span_of(node), f"{nn.text}.Parameter({_without_flag(source, node)})"))
+    return (*nn.edits, source.replace(span_of(node.value), f"{nn.text}.Parameter({tensor})"))
 
 
 def _without_flag(source: Source, node: ast.expr) -> str:

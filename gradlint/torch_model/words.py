@@ -173,6 +173,7 @@ _MAKES_ITEM = re.compile(r"def (?:__getitems?__|\w*collate\w*)\(")
 _CALLS_MODEL = re.compile(r"\b\w*(?:model|net|enc|encoder|extractor|backbone|vae|clip|embedder|bert)\(")
 _NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
 _CONSTRUCTOR = re.compile(r"\n[ \t]+def __init__\(")
+_PLAIN_TENSOR = re.compile(r"self\.(\w+)\s*=\s*(?:\w+\.)?(?:empty|zeros|ones|randn?|(?:Float)?Tensor)\(")
 _OWN_PARAMETER = re.compile(r"self\.(\w+)\s*=\s*(?:torch\.)?(?:nn\.)?Parameter\(")
 _RUNS_MODEL = re.compile(
     r"\.(?:posterior|encode_(?:image|text|audio|video)s?|get_\w*features)\("
@@ -248,6 +249,7 @@ def _places(text: str) -> Iterator[int]:
     if "register_buffer" in text:
         yield from _buffers(text)
     yield from _items(text)
+    yield from _drawn(text)
     layers = [match.start() for word in _IN_PLACE for match in word.finditer(text)]
     if layers and (_SAVES_OUTPUT.search(text) or _SECOND_NAME.search(text)):
         yield from layers
@@ -283,6 +285,13 @@ def _buffers(text: str) -> Iterator[int]:
         for match in re.finditer(rf"{stored}|{_UPDATES}\(\s*self\.(?:{names})\b", text, re.MULTILINE):
             yield match.start()
         for match in _STORED_BY_NAME.finditer(text):
+            yield match.start()
+
+
+def _drawn(text: str) -> Iterator[int]:
+    """The plain tensors that become attributes and are filled by a function."""
+    for match in _PLAIN_TENSOR.finditer(text):
+        if re.search(rf"\w_\(\s*self\.{match.group(1)}\b", text):
             yield match.start()
 
 

@@ -17,6 +17,7 @@ from gradlint.facts.leaves import Hidden
 from gradlint.ir import events as ir
 from gradlint.project import classes, members
 from gradlint.project.forwards.frozen import FROZEN_NAME
+from gradlint.project.leaves.drawn import Drawn
 from gradlint.project.protocol import ownership
 from gradlint.project.values.reading import Reading
 from gradlint.project.values.trainable import has_parameters, is_parameter
@@ -52,13 +53,17 @@ def hidden(program: Program, tracer: Tracer, run: Run) -> Iterator[Hidden]:
         return
     search = Search(program, tracer, run, cls)
     found = [*search.containers(), *search.tensors(), *search.buffers(), *search.made_in_forward()]
+    if not search.sees_to_it():
+        found += Drawn(program, tracer, run, cls).found()
     yield from sorted(found, key=lambda fact: fact.span)
 
 
 def may_hide(program: Program, tracer: Tracer, run: Run) -> bool:
     """Whether a method hides something if its class is one of a module, and what it stores has parameters."""
     cls = class_of_method(program, run.body)
-    return cls is not None and Search(program, tracer, run, cls).may_hide()
+    if cls is None:
+        return False
+    return Search(program, tracer, run, cls).may_hide() or any(True for _ in Drawn(program, tracer, run, cls).found())
 
 
 def class_of_method(program: Program, body: Body) -> Cls | None:
@@ -181,7 +186,7 @@ class Search(Reading):
 
     def _is_registered(self, name: str, held: list[tuple[ir.Event, ir.Ref, Value]], store: ir.SetAttr | None) -> bool:
         """Whether the module owns what the attribute holds on another way, or seems to see to it itself."""
-        if self._sees_to_it():
+        if self.sees_to_it():
             return True
         atoms = {atom for _, _, value in held for atom in value}
         owned: set[Atom] = set()
@@ -195,7 +200,8 @@ class Search(Reading):
         container = self.value(store.src) if store is not None else frozenset()
         return any(self._is_handed_over(call, atoms | set(container)) for call in self.events(ir.Call))
 
-    def _sees_to_it(self) -> bool:
+    def sees_to_it(self) -> bool:
+        """Whether the class registers what it has by its own means."""
         for base in classes.lineage(self.cls):
             names = self.program.namespaces.get(base, {}) if isinstance(base, Cls) else {}
             if OWN_ITEMS & names.keys():
@@ -253,7 +259,7 @@ class Search(Reading):
             known = members.held(self.program, self.cls).get(event.name, frozenset())
             if self.body.name not in ("__init__", "build", "setup", "reset_parameters", "init_weights"):
                 continue
-            if any(is_parameter(atom) for atom in known) or self._sees_to_it() or self._is_cared_for(event, value):
+            if any(is_parameter(atom) for atom in known) or self.sees_to_it() or self._is_cared_for(event, value):
                 continue
             yield Hidden(event.span, "tensor", f"self.{event.name}", self._shown(value))
 

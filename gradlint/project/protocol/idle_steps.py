@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from gradlint.project.values.uses import Tracer
 
 LOOKS = re.compile(
-    r"^(?:print|log\w*|info|debug|append|extend|update|write|add_scalar|set_\w+|format|train|eval|to|step)$"
+    r"^(?:print|log\w*|info|debug|append|extend|update|write|add_scalar|set_\w+|format|train|eval|to|step"
+    r"|(?:named_)?parameters|clip_grad_norm_)$"
 )
 """Last names of calls that run no backward pass."""
 LOSS_NAME = re.compile(r"loss|objective|cost", re.IGNORECASE)
@@ -79,11 +80,13 @@ class IdleSteps(Reading):
         return any(write.name == "grad" for write in self.events(ir.SetAttr))
 
     def _after_clear(self, step: Op, event: ir.Call) -> IdleStep | None:
-        """A step behind a clear, with a loss between them and no pass back from it."""
+        """A step behind a clear, with a loss between them or ahead of both, and no pass back from it."""
         assert isinstance(step.what, Step)
         loop = step.what.loops[-1] if step.what.loops else None
         clears = [op for op in self.protocol.ops if isinstance(op.what, Clear) and self.protocol.clears(op, step)]
-        if not clears or self.protocol.reached_from_start(step, loop, clears):
+        if clears and self.protocol.reached_from_start(step, loop, clears):
+            return self._ahead_of_clear(step, event, clears)
+        if not clears:
             return None
         same = [op for op in self.protocol.backwards if op.what.loops[-1:] == step.what.loops[-1:]]
         if same or any(self.protocol.leads(op, step, loop, clears) for op in self.protocol.backwards):
@@ -92,11 +95,25 @@ class IdleSteps(Reading):
             start = self.known.calls.get(clear.what.span)
             if start is None or not self.protocol.leads(clear, step, loop) or self._touches_between(clear, step, loop):
                 continue
-            loss = self._computed(start, event)
+            loss = self._computed(start, event) or self._computed_ahead(loop, start)
             if loss is not None and not self._is_opaque(start, event) and not self._grads:
                 because = ((start.span, "cleared here"), (loss.span, "computed here, and never walked back"))
                 return IdleStep(event.span, "empty", step.what.call, "", because)
         return None
+
+    def _ahead_of_clear(self, step: Op, event: ir.Call, clears: list[Op]) -> IdleStep | None:
+        """A step in a loop with a loss and no pass back, whose gradients are cleared again behind it."""
+        assert isinstance(step.what, Step)
+        loop = step.what.loops[-1] if step.what.loops else None
+        behind = [op for op in clears if op.what.loops == step.what.loops and self.protocol.leads(step, op, loop)]
+        if loop is None or not behind or self.protocol.walks or self._touched():
+            return None
+        loss = self._computed_ahead(loop, event)
+        if loss is None or self._is_opaque(loss, event) or self._trains(loop):
+            return None
+        cleared = (behind[0].what.span, "cleared here for the next iteration")
+        because = ((loss.span, "computed here, and never walked back"), cleared)
+        return IdleStep(event.span, "empty", step.what.call, "", because)
 
     def _touches_between(self, clear: Op, step: Op, loop: int | None) -> bool:
         touching = [op for op in self.protocol.ops if isinstance(op.what, Touch)]
@@ -113,6 +130,39 @@ class IdleSteps(Reading):
                 return made if made is not None else event
         return None
 
+    def _computed_ahead(self, loop: int | None, end: ir.Event) -> ir.Event | None:
+        """The loss that is computed in an iteration ahead of an event, by nothing that may walk it back itself."""
+        if loop is None:
+            return None
+        region = self.protocol.region(loop)
+        stores = [one for name, some in self.known.stores.items() if LOSS_NAME.search(name) for one in some]
+        for store in sorted(stores, key=lambda one: one.span, reverse=True):
+            ahead = self.known.blocks[store].index in region and store.span < end.span
+            made = self._origin(store.src) if ahead and self.order.leads(store, end) else None
+            if isinstance(made, ir.Binary) or (isinstance(made, ir.Call) and not self._may_walk(made)):
+                return made
+        return None
+
+    def _origin(self, ref: ir.Ref) -> ir.Event | None:
+        """What makes the value that a temporary is, or is a part of."""
+        maker = self.maker(ref)
+        while isinstance(maker, (ir.Attr, ir.Item, ir.Unpack)):
+            maker = self.maker(maker.src if isinstance(maker, ir.Unpack) else maker.obj)
+        return maker
+
+    def _trains(self, loop: int) -> bool:
+        """Whether something in a loop goes by a name that says it trains, or goes backward."""
+        region = self.protocol.region(loop)
+        inside = (call for call in self.events(ir.Call) if self.known.blocks[call].index in region)
+        return any(self._is_training(call) for call in inside)
+
+    def _is_training(self, call: ir.Call) -> bool:
+        """Whether the name of what is called says that it trains; ``model.train(False)`` only sets the mode."""
+        last = self.label(call.func).rpartition(".")[2]
+        if last == "train" and self.method(call) is not None:
+            return not all(isinstance(self.maker(ref), ir.Const) for ref in call.args)
+        return "backward" in last or roles.TRAINS.search(last) is not None
+
     def _is_opaque(self, start: ir.Event, end: ir.Event) -> bool:
         """Whether something between two events may go backward out of sight."""
         for call in self.events(ir.Call):
@@ -127,8 +177,10 @@ class IdleSteps(Reading):
         last = label.rpartition(".")[2]
         if callees and all(isinstance(one, Api) and one.name.startswith(("torch.", "builtins.")) for one in callees):
             return False
-        if "backward" in last or roles.TRAINS.search(last) is not None:
+        if self._is_training(call):
             return True
+        if any(forward.span == call.span for forward in self.run.recorder.all(Forward)):
+            return False
         if any(isinstance(one, Fn) and self.program.stubs.data(one.body) is None for one in callees):
             return False
         if callees and all(self.program.is_module(one) for one in callees):

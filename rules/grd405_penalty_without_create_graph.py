@@ -4,7 +4,8 @@
 
 What `autograd.grad` returns is a constant unless it is asked to record, by `create_graph=True`. A penalty on that
 gradient has no gradient of its own. Alone it raises `does not require grad`; added to another loss it raises nothing
-and changes nothing: the gradients are the same, bit by bit, as without the penalty.
+and changes nothing: the gradients are the same, bit by bit, as without the penalty. Nor is there a second derivative of
+what was not recorded: to differentiate it again raises the same.
 
 ## Examples
 
@@ -18,6 +19,16 @@ def critic_loss(critic, x):
     gradient = torch.autograd.grad(score, x, retain_graph=True)[0]  # error
     loss = score + 10 * (gradient.norm(dim=1) - 1).pow(2).mean()
     loss.backward()
+```
+
+```python
+import torch
+
+
+def curvature(x):
+    x = x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(x.sin().sum(), x)  # error
+    return torch.autograd.grad(slope.sum(), x)
 ```
 
 ## Use instead
@@ -84,6 +95,7 @@ if TYPE_CHECKING:
     from gradlint.fix import Source
 
 
+AGAIN = "a gradient without a graph is differentiated again: `{call}` lacks `create_graph=True`"
 RETURNED = "`forward` returns a gradient that no loss can train: `{call}` lacks `create_graph=True`"
 FOR_TRAINING = "record its graph where the module is trained: `create_graph=self.training`"
 
@@ -104,6 +116,8 @@ class PenaltyWithoutCreateGraph(Rule):
         for odd in facts.odd_passes:
             if odd.form == "flat":
                 yield self.finding(odd.span, odd.because, fact=odd, call=odd.call)
+            elif odd.form == "again":
+                yield self.finding(odd.span, odd.because, fact=odd, message=AGAIN, call=odd.call)
             elif odd.form == "returned":
                 yield self.finding(odd.span, odd.because, fact=odd, message=RETURNED, help=FOR_TRAINING, call=odd.call)
 

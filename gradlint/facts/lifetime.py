@@ -86,11 +86,11 @@ class OddPass(Struct, frozen=True):
     """A call about a backward pass that does not do what it is meant to.
 
     ``form``: ``non-scalar`` (backward from a tensor of many values), ``data-parallel`` (from what several devices
-    return), ``flat`` (a gradient without a graph enters what is backwarded), ``returned`` (a ``forward`` returns one),
-    ``kept`` (``create_graph`` that nothing
-    clears), ``needless`` (``retain_graph`` that nothing uses), ``constructor`` (a loss is made from tensors),
-    ``anomaly`` (the check is left on), ``saved`` (``call`` is on the graph and put into a file), ``late``
-    (``call`` is made a leaf after it was used), ``freed`` (``create_graph`` where ``retain_graph`` may be false).
+    return), ``flat`` (a gradient without a graph enters what is backwarded), ``again`` (one is differentiated again),
+    ``returned`` (a ``forward`` returns one), ``kept`` (``create_graph`` that nothing clears), ``needless``
+    (``retain_graph`` that nothing uses), ``constructor`` (a loss is made from tensors), ``anomaly`` (the check is left
+    on), ``saved`` (``call`` is on the graph and put into a file), ``late`` (``call`` is made a leaf after it was used),
+    ``freed`` (``create_graph`` where ``retain_graph`` may be false).
     """
 
     span: Span

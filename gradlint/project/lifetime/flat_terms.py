@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradlint.project.summaries import Run
     from gradlint.project.values.definitions import Definitions
 
-PENALTY = re.compile(r"penalty|(?:^|_)(?:gp|reg|r1|r2)(?:_loss|_penalty|$)|regulari[sz]", re.IGNORECASE)
+PENALTY = re.compile(r"penalty|(?:^|_)(?:gp|pen|reg|r1|r2)(?:_loss|_penalty|$)|regulari[sz]", re.IGNORECASE)
 """Functions by these names compute a term of a loss."""
 
 

@@ -9,7 +9,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import Api, Literal, Obj, Value
+from gradlint.domains.values import GRAD, ITERATOR, Api, Literal, Obj, Value
 from gradlint.facts import Backward, Clear, GradFlag, Touch
 from gradlint.facts.lifetime import OddPass
 from gradlint.ir import events as ir
@@ -60,7 +60,7 @@ class OddPasses:
             if call is not None:
                 for one in self._of_pass(op, call):
                     found.setdefault(one.span, one)
-        for one in self._penalties():
+        for one in (*self._penalties(), *self._again()):
             found.setdefault(one.span, one)
         for call in self.known.calls.values():
             for one in self._of_call(call):
@@ -178,6 +178,27 @@ class OddPasses:
             reasons += [(span, "added to the loss here") for span in self._added(trace)]
             if reasons:
                 yield OddPass(call.span, "flat", "autograd.grad(...)", (min(reasons),))
+
+    def _again(self) -> Iterator[OddPass]:
+        """Gradients without a graph that are differentiated once more: there is nothing to walk."""
+        for op in self.protocol.walks:
+            assert isinstance(op.what, Backward)
+            call = self.known.calls.get(op.what.span)
+            if call is None or op.what.how != "grad" or op.what.through:
+                continue
+            outputs = call.args[0] if call.args else dict(call.keywords).get("outputs", ir.OPAQUE_REF)
+            for first in (*FlatTerms(self.known, self.run).of(outputs), *self._gradients(outputs)):
+                if first is not call and self._lacks_graph(first):
+                    yield OddPass(
+                        first.span, "again", "autograd.grad(...)", ((call.span, "differentiated again here"),)
+                    )
+
+    def _gradients(self, ref: ir.Ref) -> list[ir.Call]:
+        """The calls of ``autograd.grad`` whose very results a temporary is, whichever way was taken."""
+        value = self.run.temps[ref] if ref >= 0 else frozenset()
+        made = [atom.event for atom in value if isinstance(atom, Obj) and atom.type in (GRAD, ITERATOR)]
+        calls = [event for event in made if isinstance(event, ir.Call) and event in self.known.blocks]
+        return calls if len(calls) == len(value) else []
 
     def _is_computed_from(self, call: ir.Call, trace: Trace) -> bool:
         """Whether anything is computed from what a call returns."""

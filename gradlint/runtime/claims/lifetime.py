@@ -135,7 +135,7 @@ def switched_on(question: Question) -> Answer:
 
 
 def without_own_graph(question: Question) -> Answer:
-    """GRD405: a gradient without a graph in a loss."""
+    """GRD405: a gradient without a graph in a loss, or differentiated once more."""
     rows = question.within(question.recording.backwards)
     if not rows:
         return undecided(f"{question.ran}; no `autograd.grad` was seen here")
@@ -143,7 +143,7 @@ def without_own_graph(question: Question) -> Answer:
     source = question.evidence("backward here")
     passes = question.within(question.recording.backwards, source) if source is not None else []
     error = next(iter(errors_of([row.errors for row in question.recording.backwards], NO_GRAPH)), None)
-    if error and question.evidence("and returned here") is not None:
+    if error and any(question.evidence(words) is not None for words in ("returned here", "differentiated again here")):
         return confirmed(f"{counted(count, 'gradient')} computed without a graph, and a backward raised `{error}`")
     if not passes:
         return undecided(f"{counted(count, 'gradient')} computed without a graph; the backward was not seen")

@@ -163,6 +163,18 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD505/two_methods:update:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
     "GRD505/scalers:update:self.clip": (MAYBE, "what a scaler does to gradients is not recorded"),
     "GRD505/scalers:update:clip_grad_norm_": (MAYBE, "what a scaler does to gradients is not recorded"),
+    "GRD505/several:undone_for_the_other_bad:clip_grad_norm_": (
+        MAYBE,
+        "what a scaler does to gradients is not recorded",
+    ),
+    "GRD505/several:undone_for_the_other_optimizer_bad:clip_grad_norm_": (
+        MAYBE,
+        "what a scaler does to gradients is not recorded",
+    ),
+    "GRD505/several:saved_with_the_rest_bad:clip_grad_norm_": (
+        MAYBE,
+        "what a scaler does to gradients is not recorded",
+    ),
     "GRD220/containers:__init__:self.layers": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/containers:__init__:self.blocks": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/containers:__init__:self.named": (MAYBE, "what a module holds without owning it is not recorded"),

@@ -12,8 +12,10 @@ from gradlint.ir import events as ir
 from gradlint.project.protocol.protocol import Op, Protocol
 from gradlint.project.values import demands
 from gradlint.project.values.definitions import Definitions
+from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
+    from gradlint.facts import Operand
     from gradlint.ir.cfg import Body
     from gradlint.ir.events import Span
     from gradlint.project.program import Program
@@ -97,15 +99,43 @@ def clipped(protocol: Protocol) -> Iterator[ScalerMisuse]:
             loop = protocol.common_loop(backward, clip)
             if step is None or one_call(clip, step) or not protocol.leads(backward, clip, loop):
                 continue
+            if not any(use.what.span == step.what.span and of_one_scaler(scale, use) for use in of(protocol, "step")):
+                continue
             assert isinstance(scale.what, Scaling)
             elsewhere = is_passed_on(protocol, scale.what)
-            if not elsewhere and not any(protocol.leads(op, clip, None) for op in of(protocol, "unscale_")):
+            undone = (op for op in of(protocol, "unscale_") if not is_for_another(protocol, op, step))
+            if not elsewhere and not any(protocol.leads(op, clip, None) for op in undone):
                 because = (
                     (backward.what.span, "the gradients are scaled here"),
                     (step.what.span, "unscaled only here"),
                 )
                 yield made(clip, "clip", scale, step, because)
                 break
+
+
+def is_for_another(protocol: Protocol, unscaling: Op, step: Op) -> bool:
+    """Whether an `unscale_` is of the scaler and the optimizer of another step than this one."""
+    matching = [use.what.span for use in of(protocol, "step") if are_same(unscaling, use)]
+    return bool(matching) and step.what.span not in matching
+
+
+def are_same(one: Op, other: Op) -> bool:
+    """Whether two uses may be of the same scaler, and of the same optimizer."""
+    assert isinstance(one.what, Scaling)
+    assert isinstance(other.what, Scaling)
+    return of_one_scaler(one, other) and may_be(one.what.subject, other.what.subject)
+
+
+def of_one_scaler(one: Op, other: Op) -> bool:
+    """Whether two uses may be of the same scaler."""
+    assert isinstance(one.what, Scaling)
+    assert isinstance(other.what, Scaling)
+    return may_be(one.what.scaler, other.what.scaler)
+
+
+def may_be(one: Operand, other: Operand) -> bool:
+    """Whether two things may be the same: they are, or are called the same."""
+    return bool(one.atoms & other.atoms) or one.name == other.name
 
 
 def clipped_elsewhere(protocol: Protocol, clip: Op) -> Iterator[ScalerMisuse]:
@@ -171,11 +201,17 @@ def is_passed_on(protocol: Protocol, use: Scaling) -> bool:
     """Whether a scaler is given to code out of sight, which may unscale or update."""
     run = protocol.run
     for event in protocol.graph.events():
-        if isinstance(event, ir.Call) and not is_in_sight(protocol, event):
+        if isinstance(event, ir.Call) and not is_in_sight(protocol, event) and not is_bookkeeping(protocol, event):
             refs = (*event.args, *(ref for _, ref in event.keywords))
             if any(ref >= 0 and run.temps[ref] & use.scaler.atoms for ref in refs):
                 return True
     return False
+
+
+def is_bookkeeping(protocol: Protocol, call: ir.Call) -> bool:
+    """Whether what is called saves, loads or shows what it is given, by its name."""
+    name = protocol.run.labels[call.func].rpartition(".")[2] if call.func >= 0 else ""
+    return roles.KEEPS_GRADIENTS.search(name) is not None
 
 
 def is_in_sight(protocol: Protocol, call: ir.Call) -> bool:

@@ -75,6 +75,9 @@ KEEPS_GRADIENTS = re.compile(
 )
 """Names of functions that get an optimizer and leave its gradients alone."""
 
+PADDING_INDEX = re.compile(r"(?:^|[._])pad(?:ding)?_(?:token_)?(?:idx|index|id)$")
+"""Names of the one row of an embedding that stands for nothing."""
+
 SCHEDULER = re.compile(r"sched", re.IGNORECASE)
 
 LOSS = re.compile(r"(?:^|[._])(?:\w*(?:loss|criterion|objective)\w*|crit|bce|mse|nll)$", re.IGNORECASE)

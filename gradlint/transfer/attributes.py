@@ -214,7 +214,10 @@ def shown(key: Value) -> str:
 def indexed(ip: Interpreter, event: Any, atom: Obj, key: Value) -> Value:
     """``tensor[key]``: a view for numbers and slices, a copy for anything that may be a mask or an index tensor."""
     plain = all(
-        isinstance(part, Literal) or (isinstance(part, Obj) and part.type in ("slice", SCALAR)) or is_plain_tuple(part)
+        isinstance(part, Literal)
+        or (isinstance(part, Obj) and part.type in ("slice", SCALAR))
+        or (isinstance(part, Sym) and roles.PADDING_INDEX.search(part.path) is not None)
+        or is_plain_tuple(part)
         for part in key
     )
     if plain:

@@ -183,6 +183,7 @@ UNCONFIRMED: dict[str, tuple[Verdict, str]] = {
     "GRD220/tensors:__init__:self.shift": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/tensors:__init__:self.scale": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/drawn:__init__:self.weight": (MAYBE, "what a module holds without owning it is not recorded"),
+    "GRD220/filled_by_others:__init__:self.layers": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD220/drawn:__init__:self.query": (MAYBE, "what a module holds without owning it is not recorded"),
     "GRD201/loaded:__init__:self.start": (NO, "nobody makes one here"),
     "GRD220/tensors:__init__:self.register_buffer": (MAYBE, "what a module holds without owning it is not recorded"),

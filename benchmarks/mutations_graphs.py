@@ -273,13 +273,14 @@ def detach_of_target(file: File) -> Iterator[Site]:
             yield file.site(call, file.without_call(call))
 
 
-@kind("GRD401 GRD404", "LC09", ".detach()", ".backward(")
+@kind("GRD401 GRD404", "LC09", "detach", ".backward(")
 def detach_of_hidden_state(file: File) -> Iterator[Site]:
     """Drop `.detach()` of a state that is handed from one iteration of a training loop to the next.
 
-    Only `h = h.detach()`, alone or in a tuple, in a loop with a backward pass, where `h` also comes from a call that is
-    given it.
+    Only `h = h.detach()`, alone or in a tuple, or `h = repackage(h)` by a function whose name says so, in a loop with a
+    backward pass, where `h` also comes from a call that is given it.
     """
+    yield from by_helper(file)
     for call, method in file.methods("detach"):
         loops, assign = file.loops(call), file.statement(call)
         if not loops or not isinstance(assign, ast.Assign) or not file.called(loops[0], "backward"):
@@ -290,6 +291,19 @@ def detach_of_hidden_state(file: File) -> Iterator[Site]:
             held = [each for each in values if isinstance(each, ast.Call) and last(each.func) == "detach"]
             if call is held[0]:
                 yield file.site(call, *(file.without_call(each) for each in held))
+
+
+def by_helper(file: File) -> Iterator[Site]:
+    """The states that a function detaches."""
+    for call in file.each(ast.Call):
+        assign, loops = file.nodes[call], file.loops(call)
+        named = any(word in last(call.func).lower() for word in ("detach", "repackage"))
+        if not named or not loops or not isinstance(assign, ast.Assign) or len(call.args) != 1 or call.keywords:
+            continue
+        name = file.of(call.args[0])
+        same = [file.of(target) for target in assign.targets] == [name]
+        if same and file.called(loops[0], "backward") and recurs(file, loops[0], name):
+            yield file.site(call, file.instead(call, name))
 
 
 def recurs(file: File, loop: ast.AST, name: str) -> bool:

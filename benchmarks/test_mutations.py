@@ -206,9 +206,11 @@ def test_a_kind_names_rules_and_says_what_it_does(kind: Kind) -> None:
     assert kind.rows and kind.does.endswith(".")
 
 
-def test_edits_keep_positions_of_odd_text() -> None:
+def test_odd_forms_are_broken_as_well() -> None:
     right = "for x in loader:\n    über = 'ß'; total += (\n        loss_ß\n        .item()\n    )\n"
     assert texts("item-of-kept-loss", right) == [right.replace(".item()", "")]
+    right = "for x in loader:\n    h = repackage(h)  # detach\n    y, h = net(x, h)\n    y.backward()\n"
+    assert texts("detach-of-hidden-state", right) == [right.replace("repackage(h)", "h")]
     right = "g = grad(\n    (ü), (x),\n    create_graph=True, allow_unused=True)\n"
     assert texts("create-graph", right) == ["g = grad(\n    (ü), (x)\n, allow_unused=True)\n"]
     right = "for x in loader:\n    total += (loss).item()\n"

@@ -181,7 +181,7 @@ def holds_none(program: Program, cls: Cls) -> bool:
 
 
 def _is_plain_base(base: Cls | Api | None) -> bool:
-    return isinstance(base, Api) and base.name in PLAIN_BASES and not classes.is_module_class(base.name)
+    return isinstance(base, Api) and base.name in classes.PLAIN_BASES and not classes.is_module_class(base.name)
 
 
 def _is_no_module(program: Program, body: Body, atom: Atom) -> bool:

@@ -41,7 +41,7 @@ class Drawn(Reading):
     def found(self) -> Iterator[Hidden]:
         """The stores of such tensors."""
         for store in self.events(ir.SetAttr):
-            if owner_of(self.tracer, self.body, store.obj) is not self.cls.body or not self._is_plain(store.src):
+            if owner_of(self.tracer, self.body, store.obj) is None or not self._is_plain(store.src):
                 continue
             drawn = None if FROZEN_NAME.search(store.name) else self._drawn(store.name)
             if drawn is not None and self._is_only(store) and self._is_trained(store.name):
@@ -55,8 +55,8 @@ class Drawn(Reading):
         return bool(value) and made and not any(self._may_require_grad(one) for one in value)
 
     def _is_only(self, store: ir.SetAttr) -> bool:
-        """Whether nothing else in the class assigns the attribute, but for None."""
-        for body in self.cls.body.inside():
+        """Whether nothing else in the class, or in its kin, assigns the attribute, but for None."""
+        for body in (inner for method in self.tracer.methods(self.cls.body) for inner in method.inside()):
             known = self.tracer.definitions(body)
             others = (one for one in known.events(ir.SetAttr) if one.name == store.name and one is not store)
             makers = (known.makers.get(one.src) for one in others)
@@ -77,9 +77,10 @@ class Drawn(Reading):
         return bool(callees) and all(isinstance(one, Api) and DRAWS.search(one.name) for one in callees)
 
     def _reads(self, name: str) -> list[tuple[Body, ir.Attr]]:
-        """The reads of an attribute in the class."""
+        """The reads of an attribute in the class and its kin."""
+        family = self.tracer.family(self.cls.body)
         reads = self.tracer.reads_of(name)
-        return [(body, read) for body, read in reads if owner_of(self.tracer, body, read.obj) is self.cls.body]
+        return [(body, read) for body, read in reads if owner_of(self.tracer, body, read.obj) in family]
 
     def _is_trained(self, name: str) -> bool:
         """Whether a method computes with an attribute while gradients are on, and nobody else looks at it."""

@@ -51,9 +51,7 @@ def is_parameterless(program: Program, cls: Cls) -> bool:
 
 def adds_none_but(program: Program, cls: Cls, fixed: Collection[Atom]) -> bool:
     """Whether instances of a module class surely have no parameters but those of ``fixed``, which do not train."""
-    return classes.is_module(cls) and all(
-        adds_none(program, cls, fixed) if base is cls else _adds_none(program, base) for base in _all(cls)
-    )
+    return classes.is_module(cls) and all(_adds_none(program, base, fixed) for base in _all(cls))
 
 
 def _all(cls: Cls) -> list[Cls | Api | None]:
@@ -64,7 +62,7 @@ def _all(cls: Cls) -> list[Cls | Api | None]:
     return [*lineage, None] if unknown else lineage
 
 
-def _adds_none(program: Program, base: Cls | Api | None) -> bool:
+def _adds_none(program: Program, base: Cls | Api | None, fixed: Collection[Atom] = ()) -> bool:
     if base is None or isinstance(base, Api):
         return base is not None and base.name in classes.PLAIN_BASES
     told = program.stubs.class_data(base.body)
@@ -74,7 +72,7 @@ def _adds_none(program: Program, base: Cls | Api | None) -> bool:
         fn = own(program, base, name)
         if fn is not None:
             program.run(fn.body, grad_mode.INHERITED)
-    return adds_none(program, base)
+    return adds_none(program, base, fixed)
 
 
 def own(program: Program, cls: Cls, name: str) -> Fn | None:

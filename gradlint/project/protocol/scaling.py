@@ -65,8 +65,10 @@ def is_of(protocol: Protocol, backward: Op, scale: Op) -> bool:
     known = Definitions(protocol.run.body)
     call = known.calls.get(backward.what.span)
     method = known.makers.get(call.func) if call is not None else None
-    behind = known.behind(method.obj, known.sources) if isinstance(method, ir.Attr) else ()
-    return any(event.span == scale.what.span for event in behind if isinstance(event, ir.Call))
+    if not isinstance(method, ir.Attr):
+        return False
+    behind = known.behind(method.obj, lambda event: known.sources(event) if isinstance(event, ir.Load) else ())
+    return any(event.span == scale.what.span for event in behind)
 
 
 def is_scaled(protocol: Protocol, step: Op) -> bool:

@@ -48,8 +48,7 @@ def lineage(cls: Cls) -> list[Cls | Api]:
 
 def kin(program: Program, cls: Cls) -> list[Cls]:
     """The class, its bases in the file, and its heirs there: an object whose ``self`` it is may be any of these."""
-    bases = [base for base in lineage(cls) if isinstance(base, Cls)]
-    return bases + [one for one in program.classes.values() if one not in bases and cls in lineage(one)]
+    return [*(base for base in lineage(cls) if isinstance(base, Cls)), *program.heirs.get(cls, ())]
 
 
 def methods(cls: Cls) -> Iterator[Body]:

@@ -60,8 +60,7 @@ def bound_to(program: Program, fn: Fn, holder: Atom) -> Value:
 
 def of_heirs(program: Program, cls: Cls, name: str) -> Value:
     """The methods that heirs of a class have and it itself has not: what its own code calls is one of these."""
-    heirs = (heir for heir in classes.kin(program, cls) if heir is not cls)
-    found = (classes.own_function(program, heir, name) for heir in heirs)
+    found = (classes.own_function(program, heir, name) for heir in program.heirs.get(cls, ()))
     functions = frozenset(fn for fn in found if fn is not None)
     return functions if len(functions) <= MOST_OVERRIDES else frozenset()
 

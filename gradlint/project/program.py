@@ -337,6 +337,7 @@ class Program(Scopes, Kinds):
     def define_class(self, cls: Cls, parent: Body) -> None:
         """Run a class's block: its names become the class's namespace."""
         self.classes[cls.body] = cls
+        self.inherits(cls)
         run = self.run(cls.body, grad_mode.INHERITED)
         if run is not None:
             self.namespaces[cls] = run.env

@@ -46,6 +46,8 @@ class Scopes:
         self.world = World()
         self.functions: dict[Body, Fn] = {}
         self.classes: dict[Body, Cls] = {}
+        self.heirs: dict[Cls, dict[Cls, None]] = {}
+        """By class, those that inherit from it, however far."""
         self.stores: dict[tuple[Body, str], Value] = {}
         self.captured: set[tuple[Body, str]] = set()
         self.shared: set[tuple[Body, str]] = set()
@@ -137,6 +139,12 @@ class Scopes:
         if body not in self.classes:
             self.classes[body] = self.world.cls(body, ())
         return self.classes[body]
+
+    def inherits(self, cls: Cls) -> None:
+        """The bases of a class are known."""
+        for base in classes.lineage(cls)[1:]:
+            if isinstance(base, Cls):
+                self.heirs.setdefault(base, {})[cls] = None
 
     def instance(self, cls: Cls) -> Obj:
         """``self`` in the methods of ``cls``."""

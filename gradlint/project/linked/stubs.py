@@ -188,6 +188,7 @@ class Stubs:
         self.program.attributes[cls] = {}
         namespace = self.program.namespaces[cls] = {}
         cls.bases = tuple(self._values(base, body)[0] for base in data.bases)
+        self.program.inherits(cls)
         for method, function in data.methods.items():
             known = f"{name.partition(':')[0]}:{function}"
             self.reads.add(("functions", known))

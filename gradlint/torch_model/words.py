@@ -174,6 +174,7 @@ _CALLS_MODEL = re.compile(r"\b\w*(?:model|net|enc|encoder|extractor|backbone|vae
 _NEXT_FUNCTION = re.compile(r"\n[ \t]*(?:def |class |@)")
 _CONSTRUCTOR = re.compile(r"\n[ \t]+def __init__\(")
 _PLAIN_TENSOR = re.compile(r"self\.(\w+)\s*=\s*(?:\w+\.)?(?:empty|zeros|ones|randn?|(?:Float)?Tensor)\(")
+_FILLED = re.compile(r"\w_\(\s*self\.(\w+)")
 _OWN_PARAMETER = re.compile(r"self\.(\w+)\s*=\s*(?:torch\.)?(?:nn\.)?Parameter\(")
 _RUNS_MODEL = re.compile(
     r"\.(?:posterior|encode_(?:image|text|audio|video)s?|get_\w*features)\("
@@ -290,9 +291,8 @@ def _buffers(text: str) -> Iterator[int]:
 
 def _drawn(text: str) -> Iterator[int]:
     """The plain tensors that become attributes and are filled by a function."""
-    for match in _PLAIN_TENSOR.finditer(text):
-        if re.search(rf"\w_\(\s*self\.{match.group(1)}\b", text):
-            yield match.start()
+    filled = {match.group(1) for match in _FILLED.finditer(text)}
+    yield from (match.start() for match in _PLAIN_TENSOR.finditer(text) if match.group(1) in filled)
 
 
 def _taken_out(text: str) -> Iterator[int]:

@@ -64,8 +64,7 @@ class Judging:
     def verdict(self, candidate: Candidate) -> Verdict | None:
         """What says that nobody goes backward from a forward; None if too little does."""
         body = purpose.owner(candidate.body)
-        made_in = purpose.owner(candidate.inner.body) if candidate.inner is not None else body
-        if candidate.of(WALKED) or purpose.explains(body) or purpose.explains(made_in):
+        if candidate.of(WALKED) or purpose.explains(body) or self._is_explained_inside(candidate):
             return None
         if self.forwards.is_within_module(body) and not outcomes.is_detached(candidate):
             return None
@@ -84,6 +83,11 @@ class Judging:
             return None
         leaves = found.whole or (candidate.of(RETURNED, YIELDED) and not found.by_callers)
         return None if leaves and self.calling.walked(body) else found
+
+    def _is_explained_inside(self, candidate: Candidate) -> bool:
+        """Whether the function that is called may take gradients of what it makes, and keeps the result to itself."""
+        inner = candidate.inner
+        return inner is not None and not inner.of(RETURNED, YIELDED) and purpose.explains(purpose.owner(inner.body))
 
     def _may_be_guarded(self, candidate: Candidate | None) -> bool:
         """Whether something that is not understood may turn gradients off around a forward in sight."""

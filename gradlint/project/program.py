@@ -130,6 +130,8 @@ class Program(Scopes, Kinds):
         """Arrays on whose memory tensors were made."""
         self.own_names: dict[Cls, set[str]] = {}
         self.parameterless: dict[Cls, bool] = {}
+        self.without_modules: dict[Cls, bool] = {}
+        """See `parameterless.holds_none`."""
         self.made_frozen: dict[Cls, frozenset[str]] = {}
         self.returns_frozen: dict[Body, bool] = {}
         self.returned_by: dict[Atom, Body] = {}

@@ -169,6 +169,13 @@ def holds_none(program: Program, cls: Cls) -> bool:
     """Whether instances of a class of the file that is no module hold neither modules nor parameters: what its
     constructor stores is made there, or given as something plain.
     """
+    if cls not in program.without_modules:
+        program.without_modules[cls] = False  # as long as this is under way: objects may hold each other
+        program.without_modules[cls] = _holds_none(program, cls)
+    return program.without_modules[cls]
+
+
+def _holds_none(program: Program, cls: Cls) -> bool:
     constructor = own(program, cls, "__init__")
     run = program.run(constructor.body, grad_mode.INHERITED) if constructor is not None else None
     if run is None or not run.complete or not all(base is cls or _is_plain_base(base) for base in _all(cls)):

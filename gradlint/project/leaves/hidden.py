@@ -53,8 +53,9 @@ def hidden(program: Program, tracer: Tracer, run: Run) -> Iterator[Hidden]:
         return
     search = Search(program, tracer, run, cls)
     found = [*search.containers(), *search.tensors(), *search.buffers(), *search.made_in_forward()]
-    if not search.sees_to_it():
-        found += Drawn(program, tracer, run, cls).found()
+    drawn = list(Drawn(program, tracer, run, cls).found())
+    if drawn and not search.sees_to_it():
+        found += drawn
     yield from sorted(found, key=lambda fact: fact.span)
 
 

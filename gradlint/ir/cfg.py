@@ -119,6 +119,10 @@ class Body(Struct, eq=False):
             self._graph = self.build(self)
         return self._graph
 
+    def functions(self) -> Iterator[Body]:
+        """Yield the functions that stand in the body itself: of a class its methods."""
+        yield from (child for child in self.children if child.kind == "function")
+
     def around(self) -> Iterator[Body]:
         """Yield the body and those it stands in, from the inside out."""
         scope: Body | None = self

@@ -53,8 +53,7 @@ def kin(program: Program, cls: Cls) -> list[Cls]:
 
 def methods(cls: Cls) -> Iterator[Body]:
     """The functions that stand in the class, then those of its bases in the file."""
-    bases = (base.body for base in lineage(cls) if isinstance(base, Cls))
-    yield from (body for base in bases for body in base.children if body.kind == "function")
+    yield from (body for base in lineage(cls) if isinstance(base, Cls) for body in base.body.functions())
 
 
 def names(program: Program, cls: Cls) -> list[str]:

@@ -43,9 +43,8 @@ def calling_editors(program: Program) -> Iterator[Body]:
         if receiver is not None and body.parent is not None and any(is_part(atom, receiver) for atom in held):
             editors.setdefault(body.parent, set()).add(body.name)
     for cls, names in editors.items():
-        kin = (one.body for one in classes.kin(program, program.class_of(cls)))
-        methods = (body for one in kin for body in one.children if body.kind == "function" and not body.relevant)
-        yield from (method for method in methods if reads(method, names))
+        methods = (body for one in classes.kin(program, program.class_of(cls)) for body in one.body.functions())
+        yield from (method for method in methods if not method.relevant and reads(method, names))
 
 
 def is_part(atom: Atom, whole: Atom) -> bool:

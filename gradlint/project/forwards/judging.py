@@ -202,7 +202,7 @@ class Judging:
 
     def is_undecided(self, body: Body) -> bool:
         """Whether it hangs on the callers of a function whether the graph of a forward in it is for nobody."""
-        if body.kind != "function" or not any(child.kind == "function" for child in body.children):
+        if body.kind != "function" or next(body.functions(), None) is None:
             return False
         run = self.program.run(body, self.entries.get(body, grad_mode.INHERITED))
         found = self.forwards.direct(run) if run is not None and run.complete else ()

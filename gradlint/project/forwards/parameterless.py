@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gradlint.project.program import Program
     from gradlint.project.summaries import Run
 
-"""Bases outside of the project that give an instance no parameter."""
 PLAIN_TYPES = frozenset({SCALAR, TENSOR, "torch.device", "torch.dtype", "torch.Size", "torch.Generator"})
 PLAIN_WORDS = frozenset(
     """int float bool str bytes None Optional Union tuple Tuple list List dict Dict set Set Sequence typing t Tensor

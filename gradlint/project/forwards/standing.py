@@ -46,10 +46,10 @@ class Standing:
         root, _, rest = name.partition(".")
         around = class_around(body)
         if around is not None and around[0].parameters and root == around[0].parameters[0].name:
-            lineage = classes.lineage(self.program.class_of(around[1]))
-            if any(map(self._is_hidden, lineage)):
+            cls = self.program.class_of(around[1])
+            if any(map(self._is_hidden, classes.lineage(cls))):
                 return None
-            return self._settled(rest, [scope for base in lineage for scope in methods_of(base)])
+            return self._settled(rest, [*classes.methods(cls)])
         if root in body.locals or not root:
             return None
         return self._settled(name, [self.program.module])
@@ -116,9 +116,3 @@ class Standing:
                 return None
             ref = method.obj
         return None
-
-
-def methods_of(cls: object) -> list[Body]:
-    """The methods in a class's block."""
-    body = getattr(cls, "body", None)
-    return [child for child in body.children if child.kind == "function"] if body is not None else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from gradlint.domains.values import Api, Method, Obj
 from gradlint.facts import Backward, Clear
@@ -15,9 +14,6 @@ from gradlint.project.modes.decorations import known_run
 from gradlint.project.values.reading import Reading
 from gradlint.torch_model import in_place_methods, parameter_methods
 from gradlint.transfer.interpreter import pads_that_leave
-
-if TYPE_CHECKING:
-    pass
 
 DEEPEST = 8
 """So many loops, tuples and names between a parameter and the call that gives all of them are looked through."""

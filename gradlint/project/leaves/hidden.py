@@ -227,7 +227,7 @@ class Search(Reading):
         if isinstance(method, ir.Attr) and method.name in FILLS:
             return False
         refs = (*call.args, *(ref for _, ref in call.keywords))
-        if self._is_statement_of_function(call) and not any(self._is_self(ref) for ref in refs):
+        if self._is_statement_of_function(call) and all(owner_of(self.tracer, self.body, ref) is None for ref in refs):
             return False
         return any(atom in atoms for ref in refs for atom in self.value(ref))
 
@@ -237,10 +237,6 @@ class Search(Reading):
         own = any(isinstance(one, Fn) and one.body.parent is self.body for one in self.value(call.func))
         plain = isinstance(self.maker(call.func), ir.Load) and not own
         return plain and all(isinstance(one, ir.Discard) for one in readers)
-
-    def _is_self(self, ref: ir.Ref) -> bool:
-        maker = self.maker(ref)
-        return isinstance(maker, ir.Load) and maker.name == self.body.parameters[0].name
 
     def _is_trick(self, store: ir.SetAttr, item: ir.Ref) -> bool:
         """``self.teacher = [teacher]``: a list around a single module that was there before is made to hide it."""

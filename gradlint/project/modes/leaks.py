@@ -173,7 +173,7 @@ def is_half(program: Program, run: Run) -> bool:
 def siblings(body: Body) -> Iterator[Body]:
     """The other methods of the class that a method belongs to."""
     if body.parent is not None and body.parent.kind == "class":
-        yield from (other for other in body.parent.children if other is not body and other.kind == "function")
+        yield from (other for other in body.parent.functions() if other is not body)
 
 
 def begins_on(program: Program, method: Body) -> bool:

@@ -228,7 +228,7 @@ class IdleSteps(Reading):
         outs = [event.src for event in self.events(ir.Return) if event.src is not None]
         outs += [event.src for event in self.events(ir.SetAttr)] + [event.src for event in self.events(ir.SetItem)]
         builds = [ref for build in self.events(ir.Build) for ref in build.items]
-        captured = any(one.kind == "function" for one in self.body.children)
+        captured = next(self.body.functions(), None) is not None
         return not captured and not any(atom in self.value(ref) for ref in (*outs, *builds))
 
     def _dotted(self, call: ir.Call) -> str:

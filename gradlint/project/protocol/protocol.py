@@ -14,6 +14,7 @@ from gradlint.facts.protocol import Clip, Scaling
 from gradlint.ir import events as ir
 from gradlint.project.protocol import ownership
 from gradlint.project.values import demands
+from gradlint.project.values.definitions import Definitions
 from gradlint.torch_model import roles
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ class Protocol:
             chosen = [h for h in happenings if isinstance(h, (Step, Clear, Touch, Clip, Scaling, Backward))]
             if chosen:
                 self.blocks[block] = [Op(block, i, what) for i, what in enumerate(chosen)]
+
+    @cached_property
+    def known(self) -> Definitions:
+        """The reads and writes of the body."""
+        return Definitions(self.run.body)
 
     @cached_property
     def ops(self) -> list[Op]:

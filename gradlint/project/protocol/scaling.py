@@ -62,7 +62,7 @@ def is_of(protocol: Protocol, backward: Op, scale: Op) -> bool:
     reached = demands.ancestors(protocol.run, backward.what.target.atoms)
     if any(isinstance(atom, Obj) and atom.span == scale.what.span for atom in reached):
         return True
-    known = Definitions(protocol.run.body)
+    known = protocol.known
     call = known.calls.get(backward.what.span)
     method = known.makers.get(call.func) if call is not None else None
     if not isinstance(method, ir.Attr):

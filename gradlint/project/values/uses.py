@@ -159,7 +159,7 @@ class Tracer:
 
     def methods(self, cls: Body) -> Iterator[Body]:
         """The functions that stand in a class, in its bases or in its heirs."""
-        yield from (body for one in self.family(cls) for body in one.children if body.kind == "function")
+        yield from (body for one in self.family(cls) for body in one.functions())
 
     # -- following -----------------------------------------------------------------------------------------
 

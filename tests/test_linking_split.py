@@ -29,6 +29,7 @@ STAYS: dict[tuple[str, str], str] = {
     ("GRD102/descending_forwards", "evaluate_descent"): "which modules other files call a function with is not told",
     ("GRD211/called_back", "timed"): "when a function of another file calls what it is given is not told",
     ("GRD211/called_back", "twice_timed"): "when a function of another file calls what it is given is not told",
+    ("GRD220/drawn_beside", "Prompt"): "what other files do with an attribute of an instance is not told",
     ("GRD302/called_back", "reported"): "when a function of another file calls what it is given is not told",
     ("GRD403/through_functions", "squashed"): "which arguments a result is computed from is not told",
     ("GRD302/kept_by_code", "Exp"): "what a function of another file keeps for backward is not told",

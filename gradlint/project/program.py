@@ -107,6 +107,8 @@ class Program(Scopes, Kinds):
         self.defaults: dict[Body, dict[str, Value]] = {}
         self.conditions: dict[tuple[Body, int], tuple[Asked, ...]] = {}
         """The conditions on parameters under which blocks run, where somebody has asked for them."""
+        self.keys: dict[Atom, frozenset[str] | None] = {}
+        """The keys of dicts, None where they are not known."""
         self.default_layers: set[Atom] = set()
         """Layers that are the defaults of parameters."""
         self.bindings: dict[tuple[Body, str], set[Fn]] = {}

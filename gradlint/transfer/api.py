@@ -58,6 +58,7 @@ from gradlint.transfer import (
     gradients,
     inference,
     integers,
+    keys,
     operators,
     python_calls,
     questions,
@@ -331,7 +332,7 @@ def owners(ip: Interpreter, value: Value, depth: int = 0) -> Value:
 def factory(ip: Interpreter, site: Site, name: str) -> Value:
     """A fresh tensor: a leaf that requires grad if asked for."""
     flag = site.keywords.get("requires_grad")
-    if flag is None and "**" not in site.keywords:
+    if flag is None and ("**" not in site.keywords or not keys.may_hold(ip, site.keywords["**"], "requires_grad")):
         graph = tensor.PLAIN
     else:
         wanted = questions.truth(flag) if flag is not None else None

@@ -39,7 +39,7 @@ from gradlint.project import classes, members
 from gradlint.torch_model import grad_contexts, mode_queries, names_parameter, roles
 from gradlint.torch_model import names as torch_names
 from gradlint.torch_model.attributes import known_methods, tensor_properties
-from gradlint.transfer import calls, contracted, gradients, inference, integers, parts, questions, unseen
+from gradlint.transfer import calls, contracted, gradients, inference, integers, keys, parts, questions, unseen
 
 if TYPE_CHECKING:
     from gradlint.transfer.interpreter import Interpreter
@@ -391,6 +391,7 @@ def write_item(ip: Interpreter, e: ir.SetItem) -> None:
     for atom in whole:
         if isinstance(atom, Obj) and atom.type in (CONTAINER, ITERATOR):
             ip.state.contents[atom] = union([ip.state.contents.get(atom, frozenset()), value])
+            keys.stored(ip, atom, ip.value(e.key))
             kept = True
         elif isinstance(atom, Sym):
             is_tensor = roles.ONE_TENSOR.fullmatch(atom.annotation or "") is not None

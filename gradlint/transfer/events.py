@@ -26,6 +26,7 @@ from gradlint.transfer import (
     contexts,
     gradients,
     inference,
+    keys,
     left_out,
     misuse,
     named_modules,
@@ -128,6 +129,8 @@ def build(ip: Interpreter, e: ir.Build) -> None:
     else:
         made = ip.make(e, CONTAINER, tensor.PLAIN)
         ip.state.contents[next(iter(made))] = frozenset().union(*items) if items else frozenset()
+        if e.kind == "dict":
+            keys.displayed(ip, made, [frozenset() if key is None else ip.value(key) for key in e.keys])
         ip.set(e, made)
 
 

@@ -50,6 +50,7 @@ from gradlint.transfer import (
     contracted,
     gradients,
     inference,
+    keys,
     operators,
     questions,
     saving,
@@ -207,6 +208,7 @@ def of_container(ip: Interpreter, site: Site, receiver: Obj, name: str) -> Value
     if name in ADDS:
         added = [attributes.items_of(ip, site.event, v) if name in ("extend", "update") else v for v in site.args[-1:]]
         ip.state.contents[receiver] = union([held, *added])
+        keys.stored(ip, receiver, None)
         return ip.world.none
     if name in ("pop", "get", "popitem", "popleft"):
         return held or TOP

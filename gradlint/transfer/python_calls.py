@@ -20,7 +20,7 @@ from gradlint.domains.values import (
     union,
 )
 from gradlint.torch_model import names_module, names_parameter, trainable_modules
-from gradlint.transfer import attributes, calls, operators, questions
+from gradlint.transfer import attributes, calls, keys, operators, questions
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -69,6 +69,8 @@ def collect(ip: Interpreter, site: Site, name: str) -> Value:
     if name in WHOLE:
         ip.program.consumed.update(*site.args[:1])
     ip.state.contents[next(iter(made))] = union(held) if held else frozenset()
+    if name == "builtins.dict" and not site.args and "**" not in site.keywords:
+        keys.displayed(ip, made, [frozenset((ip.world.literal(key),)) for key in site.keywords])
     return made
 
 

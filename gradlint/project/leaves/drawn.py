@@ -15,6 +15,7 @@ from gradlint.project.forwards.frozen import FROZEN_NAME
 from gradlint.project.values.reading import Reading
 from gradlint.project.values.uses import owner_of
 from gradlint.torch_model import roles
+from gradlint.transfer.questions import is_none
 
 if TYPE_CHECKING:
     from gradlint.domains.values import Cls
@@ -27,6 +28,8 @@ DRAWS = re.compile(
     r"^torch\.nn\.init\.(?:uniform|normal)_$|\.(?:(?:kaiming|xavier|trunc)_(?:uniform|normal)|orthogonal)_$"
 )
 """What fills a weight at random, by torch or by a framework's own function: nobody does this to a mask or a state."""
+COMPUTES = re.compile(r"torch\.(?:nn\.(?:init|functional)\.|[a-z_]+$)")
+"""Functions of torch that compute with a tensor, or fill it."""
 LOOKS = frozenset("size shape dim ndim device dtype numel data".split())
 """What is read of a tensor beside its values."""
 
@@ -55,21 +58,26 @@ class Drawn(Reading):
         return bool(value) and made and not any(self._may_require_grad(one) for one in value)
 
     def _is_only(self, store: ir.SetAttr) -> bool:
-        """Whether nothing else in the class, or in its kin, assigns the attribute, but for None."""
+        """Whether all else that the class or its kin assigns to the attribute is None, or made here and as plain."""
         for body in (inner for method in self.tracer.methods(self.cls.body) for inner in method.inside()):
             known = self.tracer.definitions(body)
             others = (one for one in known.events(ir.SetAttr) if one.name == store.name and one is not store)
-            makers = (known.makers.get(one.src) for one in others)
-            if not all(isinstance(maker, ir.Const) and maker.value is None for maker in makers):
+            if not all(is_none(self.tracer.value(body, one.src)) or self._is_as_plain(body, one) for one in others):
                 return False
         return True
+
+    def _is_as_plain(self, body: Body, store: ir.SetAttr) -> bool:
+        return body is self.body and self._is_plain(store.src)
 
     def _drawn(self, name: str) -> ir.Span | None:
         """Where the class fills an attribute at random."""
         for body, read in self._reads(name):
-            for reader in self.tracer.definitions(body).readers.get(read.dst, ()):
-                if isinstance(reader, ir.Call) and reader.args[:1] == (read.dst,) and self._draws(body, reader):
-                    return reader.span
+            readers = self.tracer.definitions(body).readers
+            data = [one.dst for one in readers.get(read.dst, ()) if isinstance(one, ir.Attr) and one.name == "data"]
+            for given in (read.dst, *data):
+                for reader in readers.get(given, ()):
+                    if isinstance(reader, ir.Call) and reader.args[:1] == (given,) and self._draws(body, reader):
+                        return reader.span
         return None
 
     def _draws(self, body: Body, call: ir.Call) -> bool:
@@ -83,10 +91,12 @@ class Drawn(Reading):
         return [(body, read) for body, read in reads if owner_of(self.tracer, body, read.obj) in family]
 
     def _is_trained(self, name: str) -> bool:
-        """Whether a method computes with an attribute while gradients are on, and nobody else looks at it."""
+        """Whether a method computes with an attribute while gradients are on, and nobody else may train it."""
         own = self._reads(name)
-        others = [body for body, read in self.tracer.reads_of(name) if owner_of(self.tracer, body, read.obj) is None]
-        if others or any(self._is_cared_for(body, read) for body, read in own):
+        others = [(body, read) for body, read in self.tracer.reads_of(name) if self._is_of_another(body, read)]
+        if not all(self._is_looked_at(body, read) for body, read in others):
+            return False
+        if any(self._is_cared_for(body, read) for body, read in own):
             return False
         return any(
             body is not self.body
@@ -95,6 +105,28 @@ class Drawn(Reading):
             and any(self._is_operation(one) for one in self.tracer.definitions(body).readers.get(read.dst, ()))
             for body, read in own
         )
+
+    def _is_of_another(self, body: Body, read: ir.Attr) -> bool:
+        return owner_of(self.tracer, body, read.obj) is None
+
+    def _is_looked_at(self, body: Body, read: ir.Attr) -> bool:
+        """Whether whoever reads the attribute of an object, which may be of this class, leaves its gradient alone: he
+        computes with it, or fills it.
+        """
+        readers = self.tracer.definitions(body).readers.get(read.dst, ())
+        return all(self._leaves_alone(body, read, reader) for reader in readers)
+
+    def _leaves_alone(self, body: Body, read: ir.Attr, reader: ir.Event) -> bool:
+        if isinstance(reader, ir.Attr):
+            return not handles_gradient(reader)
+        if isinstance(reader, ir.Call):
+            return read.dst in reader.args and self._computes(body, reader)
+        return isinstance(reader, (ir.Compare, ir.Binary, ir.Unary, ir.Item, ir.Discard, ir.Augment))
+
+    def _computes(self, body: Body, call: ir.Call) -> bool:
+        """Whether a call is one of torch that computes with what it is given, or fills it."""
+        callees = self.tracer.value(body, call.func)
+        return bool(callees) and all(isinstance(one, Api) and COMPUTES.match(one.name) for one in callees)
 
     def _may_record(self, body: Body, read: ir.Attr) -> bool:
         """Whether gradients may be on where an attribute is read."""
@@ -110,6 +142,11 @@ class Drawn(Reading):
         for reader in self.tracer.definitions(body).readers.get(read.dst, ()):
             if isinstance(reader, (ir.Build, ir.SetItem, ir.SetAttr, ir.Return)):
                 return True
-            if isinstance(reader, ir.Attr) and (reader.name.startswith("requires_grad") or reader.name == "grad"):
+            if isinstance(reader, ir.Attr) and handles_gradient(reader):
                 return True
         return False
+
+
+def handles_gradient(read: ir.Attr) -> bool:
+    """Whether an attribute of a tensor is about its gradient."""
+    return read.name.startswith("requires_grad") or read.name == "grad"

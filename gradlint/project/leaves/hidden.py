@@ -208,8 +208,18 @@ class Search(Reading):
             if OWN_ITEMS & names.keys():
                 return True
         first, _, last, _ = self.cls.body.span
-        named = (line for name in REGISTERS for line, _, _ in self.program.module.calls(name))
-        return any(first <= line <= last for line in named)
+        calls = ((line, column) for name in REGISTERS for line, column, _ in self.program.module.calls(name))
+        own = [place for place in calls if first <= place[0] <= last]
+        none = list(self._registering_none()) if own else []
+        return any(not any(start <= place < end for start, end in none) for place in own)
+
+    def _registering_none(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Where calls begin and end that say of a parameter or module by its name that there is none."""
+        for body in self.tracer.methods(self.cls.body):
+            for call in self.tracer.definitions(body).events(ir.Call):
+                given = [self.tracer.value(body, ref) for ref in call.args[1:2]]
+                if len(call.args) == 2 and given == [self.program.world.none]:
+                    yield call.span[:2], call.span[2:]
 
     def _is_frozen(self, atoms: set[Atom]) -> bool:
         """Whether the layers are put in eval mode, or their flags are set, right here."""

@@ -62,6 +62,7 @@ def test_every_framework_has_a_fixture() -> None:
 
 def test_every_row_has_a_source() -> None:
     sources = [row.source for row in frameworks.hooks()] + [row.source for row in frameworks.calls()]
+    sources += [row.source for row in frameworks.layers()]
     assert len(sources) > 100 and all(len(source) > 20 for source in sources)
     assert all(framework.name and framework.version for framework in frameworks.frameworks())
 
@@ -70,6 +71,7 @@ def test_rows_use_canonical_names_of_known_packages() -> None:
     for framework in frameworks.frameworks():
         classes = {name for hook in framework.hook for name in hook.classes}
         names = classes | {name for call in framework.call for name in call.names}
+        names |= {name for row in framework.layers for name in row.names}
         assert {name for name in names if canonical(name) != name} == set()
         assert {name.partition(".")[0] for name in names} <= {*framework.packages} or framework.name == "torch"
 

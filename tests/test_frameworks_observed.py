@@ -6,10 +6,13 @@ in a process of its own, see `framework_runs`.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -32,6 +35,7 @@ ROOT = TESTS.parent
 NOT_INSTALLED = {
     "apex": "is built from source, with a CUDA compiler",
     "coqui": "brings TensorBoard and gRPC for a single row",
+    "dgl": "is compiled for one release of torch, and its last one is older than the torch of the others",
     "fairseq": "compiles extensions, and its last release cannot be imported on Python 3.11",
     "openmmlab": "brings OpenCV, and mmdetection and mmsegmentation compile extensions",
 }
@@ -66,6 +70,30 @@ HOOKS = [
 CALLS = [
     pytest.param(name, row, call, id=call) for name, each in RUN.items() for row in each.call for call in row.names
 ]
+LAYERS = [pytest.param(name, id=name) for each in RUN.values() for row in each.layers for name in row.names]
+SIZES = {
+    "edge_attr_emb_dim": 4,
+    "edge_type_emb_dim": 4,
+    "filter_size": 4,
+    "in_channels": 4,
+    "hidden_channels": 4,
+    "out_channels": 4,
+    "channels": 4,
+    "edge_dim": 4,
+} | dict.fromkeys(("K", "dim", "heads", "k", "kernel_size", "num_layers", "num_relations", "num_types"), 2)
+MORE = {
+    "alpha": 0.1,
+    "num_edge_types": 2,
+    "num_node_types": 2,
+    "aggregators": ["mean"],
+    "deg": torch.tensor([1, 2, 1]),
+    "first_aggr": True,
+    "metadata": (["node"], [("node", "to", "node")]),
+    "nn": torch.nn.Linear(4, 4),
+    "phi": 0.1,
+    "scalers": ["identity"],
+}
+"""What constructors of layers that have no default for it are given, by parameter."""
 
 
 Look = Callable[[str], Seen]
@@ -122,6 +150,19 @@ def test_a_call_does_what_its_row_says(seen: Look, framework: str, row: Call, na
     else:
         assert name in calls, "nothing makes this call"
         assert call_differences(row, calls[name]) == []
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_an_instance_of_a_layer_has_parameters(name: str) -> None:
+    module, _, cls = name.rpartition(".")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what a framework itself uses is not ours to mend
+        layer = getattr(importlib.import_module(module), cls)
+    known = inspect.signature(layer.__init__).parameters.values()
+    named = [one.name for one in known if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
+    made = layer(**{each: (SIZES | MORE)[each] for each in named if each != "self"})
+    assert isinstance(made, torch.nn.Module)
+    assert list(made.parameters())
 
 
 @pytest.mark.parametrize("framework", RUN)

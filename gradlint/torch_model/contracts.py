@@ -39,6 +39,7 @@ class Contracts:
         self._calls: dict[str, list[tuple[_Named, Call]]] = {}
         self._methods: dict[str, list[tuple[_Named, Call]]] = {}
         self._classes: dict[str, list[_Named]] = {}
+        self._layers: dict[str, list[_Named]] = {}
         self._patterns: list[tuple[str, Call]] = []
         self.by_name: dict[str, Hook] = {}
         """The hooks that a method's name alone tells, where the bases of its class are out of sight."""
@@ -47,6 +48,8 @@ class Contracts:
                 self._add_hook(framework, hook)
             for call in framework.call:
                 self._add_call(framework, call)
+            for name in (name for row in framework.layers for name in row.names):
+                self._layers.setdefault(name.rpartition(".")[2], []).append(_Named(name, framework.packages))
 
     def _add_hook(self, framework: Framework, hook: Hook) -> None:
         self._hook_methods.update(hook.methods)
@@ -120,6 +123,10 @@ class Contracts:
             if named.fits(name):
                 return named.name
         return None
+
+    def is_layer(self, name: str) -> bool:
+        """Tell whether instances of the class ``name``, a canonical dotted name, are modules with parameters."""
+        return any(named.fits(name) for named in self._layers.get(name.rpartition(".")[2], ()))
 
     def guards(self, name: str) -> bool:
         """Tell whether the function, class or method ``name`` switches gradients off itself: a whole dotted name."""

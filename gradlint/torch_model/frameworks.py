@@ -112,6 +112,20 @@ class Call(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             raise ValueError(f"`returns` must hold `self`, `parameters`, or {', '.join(sorted(NEW))}, not `{said}`")
 
 
+class Layers(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Classes of modules, by canonical dotted name, whose instances always have parameters of their own, or those of
+    the network that they are given.
+    """
+
+    names: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        """Refuse a row that can mean nothing."""
+        if not self.names:
+            raise ValueError("`names` must not be empty")
+
+
 class Framework(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The contract of one framework: ``name`` for messages, the ``version`` that was read, and the rows.
 
@@ -124,6 +138,7 @@ class Framework(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     version: str = ""
     hook: tuple[Hook, ...] = ()
     call: tuple[Call, ...] = ()
+    layers: tuple[Layers, ...] = ()
 
 
 @cache
@@ -149,3 +164,8 @@ def hooks() -> tuple[Hook, ...]:
 def calls() -> tuple[Call, ...]:
     """Return what calls of the known frameworks do."""
     return tuple(call for framework in frameworks() for call in framework.call)
+
+
+def layers() -> tuple[Layers, ...]:
+    """Return the layers of the known frameworks."""
+    return tuple(row for framework in frameworks() for row in framework.layers)

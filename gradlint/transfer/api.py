@@ -119,7 +119,7 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         return of_package(ip, site, name)
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
         return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
-    if ip.program.makes_module(name):
+    if ip.program.makes_module(name) or ip.program.contracts.is_layer(name):
         made = made_module(ip, site, "torch.nn.Module")
         ip.program.made_outside.update(made)
         return made

@@ -213,13 +213,18 @@ class Leaves(Reading):
                 yield MissingGradient(uses[0].span, "untracked", name, written, because)
 
     def _is_asked_or_given(self, read: ir.Attr) -> bool:
-        """Whether the body compares a gradient of that name, or assigns one: it knows that there may be none."""
+        """Whether a gradient of that name was looked at on every way here, or is assigned: there may be none."""
         label = self.label(read.obj)
         same = [one.dst for one in self.events(ir.Attr) if one.name == "grad" and self.label(one.obj) == label]
-        readers = (reader for ref in same for reader in self.known.readers.get(ref, ()))
-        if any(isinstance(reader, (ir.Compare, ir.Assume)) for reader in readers):
+        readers = [reader for ref in same for reader in self.known.readers.get(ref, ())]
+        answers = [
+            each for one in readers if isinstance(one, ir.Compare) for each in self.known.readers.get(one.dst, ())
+        ]
+        asked = (one for one in (*readers, *answers) if isinstance(one, ir.Assume))
+        if any(self.order.precedes(one, read) for one in asked):
             return True
-        return any(write.name == "grad" for write in self.events(ir.SetAttr))
+        kept = any(not isinstance(one, ir.Assume) for one in answers)
+        return kept or any(write.name == "grad" for write in self.events(ir.SetAttr))
 
     def _are_tensors(self, value: Value) -> bool:
         return bool(value) and all(isinstance(atom, Obj) and atom.type in (TENSOR, PARAMETER) for atom in value)

@@ -7,8 +7,23 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gradlint.domains import grad_mode
-from gradlint.domains.values import GRAD, ITERATOR, PARAMETER, RESULT, TOP, Api, Atom, Fn, Obj, Sym, Unknown, Value
-from gradlint.facts import Backward, Clear, InferenceUse, Step, Touch
+from gradlint.domains.values import (
+    CONTAINER,
+    GRAD,
+    ITERATOR,
+    PARAMETER,
+    RESULT,
+    TOP,
+    Api,
+    Atom,
+    Fn,
+    Obj,
+    Sym,
+    Tuple,
+    Unknown,
+    Value,
+)
+from gradlint.facts import Backward, Clear, InferenceUse, Operand, Step, Touch
 from gradlint.ir import events as ir
 from gradlint.torch_model import roles
 from gradlint.transfer import saving
@@ -34,9 +49,24 @@ def backward(ip: Interpreter, event: ir.Call, target: ir.Ref, how: str) -> None:
     """A backward pass from ``target``: gradients fill up, saved tensors are freed."""
     names = {name for name, _ in event.keywords}
     handed = len(event.args) > (target in event.args) or not names.isdisjoint(("gradient", "grad_tensors"))
-    deliberate = "allow_unused" in names if how == "grad" else handed
+    deliberate = not names.isdisjoint(("allow_unused", None)) if how == "grad" else handed
     where, inputs = (event.span, *ip.where()), "inputs" in names
-    note_backward(ip, Backward(*where, ip.operand(target), how, written(ip, event), inputs, deliberate=deliberate))
+    started = starts(ip, target)
+    note_backward(ip, Backward(*where, started, how, written(ip, event), inputs, deliberate=deliberate))
+
+
+def starts(ip: Interpreter, target: ir.Ref) -> Operand:
+    """What a pass starts from: of a list or tuple, what it holds, if that is known."""
+    operand = ip.operand(target)
+    held: set[Atom] = set()
+    for atom in operand.atoms:
+        if isinstance(atom, Tuple):
+            held.update(*atom.items)
+        elif isinstance(atom, Obj) and atom.type == CONTAINER and ip.state.contents.get(atom):
+            held |= ip.state.contents[atom]
+        else:
+            return operand
+    return ip.describe(frozenset(held), operand.name, operand.span) if held else operand
 
 
 def note_backward(ip: Interpreter, happening: Backward) -> None:

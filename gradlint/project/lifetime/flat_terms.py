@@ -32,6 +32,11 @@ class FlatTerms:
             if self._is_flat(term):
                 yield from self._gradients(self._value(term))
 
+    def behind(self, value: Value) -> Iterator[ir.Call]:
+        """The calls of ``autograd.grad`` that a constant is computed from."""
+        if self._is_plain(value):
+            yield from self._gradients(value)
+
     def _terms(self, target: ir.Ref) -> Iterator[ir.Ref]:
         """The temporaries that are added up to ``target``, on any path."""
         pending, seen = [target], set[ir.Ref]()

@@ -159,8 +159,11 @@ class OddPasses:
     # -- flags ---------------------------------------------------------------------------------------------
 
     def _flat(self, call: ir.Call, target: ir.Ref) -> Iterator[OddPass]:
-        """The gradients in a loss that were computed without a graph of their own."""
-        for event in (*self.lineage.of(target), *FlatTerms(self.known, self.run).of(target)):
+        """The gradients in a loss, on any branch, that were computed without a graph of their own."""
+        load = self.known.makers.get(target)
+        stores = self.known.assigning(load) if isinstance(load, ir.Load) else []
+        sure = [event for ref in (target, *(store.src for store in stores)) for event in self.lineage.of(ref)]
+        for event in dict.fromkeys((*sure, *FlatTerms(self.known, self.run).of(target))):
             if isinstance(event, ir.Call) and self._lacks_graph(event):
                 yield OddPass(event.span, "flat", "autograd.grad(...)", ((call.span, "backward here"),))
 
@@ -187,15 +190,15 @@ class OddPasses:
             if call is None or op.what.how != "grad" or op.what.through:
                 continue
             outputs = call.args[0] if call.args else dict(call.keywords).get("outputs", ir.OPAQUE_REF)
-            for first in (*FlatTerms(self.known, self.run).of(outputs), *self._gradients(outputs)):
+            flat, value = FlatTerms(self.known, self.run), frozenset(op.what.target.atoms)
+            for first in (*flat.of(outputs), *flat.behind(value), *self._gradients(value)):
                 if first is not call and self._lacks_graph(first):
                     yield OddPass(
                         first.span, "again", "autograd.grad(...)", ((call.span, "differentiated again here"),)
                     )
 
-    def _gradients(self, ref: ir.Ref) -> list[ir.Call]:
-        """The calls of ``autograd.grad`` whose very results a temporary is, whichever way was taken."""
-        value = self.run.temps[ref] if ref >= 0 else frozenset()
+    def _gradients(self, value: Value) -> list[ir.Call]:
+        """The calls of ``autograd.grad`` whose very results a value is, whichever way was taken."""
         made = [atom.event for atom in value if isinstance(atom, Obj) and atom.type in (GRAD, ITERATOR)]
         calls = [event for event in made if isinstance(event, ir.Call) and event in self.known.blocks]
         return calls if len(calls) == len(value) else []

@@ -31,7 +31,7 @@ from gradlint.facts import AttributeWrite, Forward, ForwardMethod, ModuleMode
 from gradlint.ir import events as ir
 from gradlint.project import outside
 from gradlint.torch_model import roles
-from gradlint.transfer import api, contexts, expecting, foreign, gradients, inference, methods, rescaling, saving
+from gradlint.transfer import api, contexts, expecting, foreign, gradients, inference, keys, methods, rescaling, saving
 from gradlint.transfer.recorder import OutsideCall, Wrapping
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def call(ip: Interpreter, e: ir.Call) -> bool:
         bool(e.starred) or any(name is None for name, _ in e.keywords),
     )
     misspelt_method(ip, site)
+    keys.handed(ip, site)
     decorating(ip, site, callees)
     rescaling.note(ip, site)
     if not all(api.never_raises(atom) for atom in callees):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradlint.domains.values import Atom, Literal, Value
 
 if TYPE_CHECKING:
+    from gradlint.transfer.calls import Site
     from gradlint.transfer.interpreter import Interpreter
 
 
@@ -22,6 +23,14 @@ def stored(ip: Interpreter, atom: Atom, key: Value | None) -> None:
     if atom in ip.program.keys:
         known, names = ip.program.keys[atom], _names([key] if key is not None else [frozenset()])
         ip.program.keys[atom] = known | names if known is not None and names is not None else None
+
+
+def handed(ip: Interpreter, site: Site) -> None:
+    """A call is given dicts, and may store in them under any key; what is spread with ``**`` is copied."""
+    if ip.program.keys:
+        for value in (*site.args, *(value for name, value in site.keywords.items() if name != "**")):
+            for atom in value:
+                stored(ip, atom, None)
 
 
 def may_hold(ip: Interpreter, mapping: Value, name: str) -> bool:

@@ -41,6 +41,8 @@ class Kinds:
         """Unknown things that were asked for their parameters."""
         self.made_outside: set[Atom] = set()
         """Modules that something out of sight has made: that they train is known, but not what they call a weight."""
+        self.layers_outside: set[Atom] = set()
+        """Those of them that surely have parameters, for a contract says so."""
 
     def class_behind(self, atom: Atom) -> Cls | Api | None:
         """The class that ``atom`` is an instance of, for certain or by its annotation."""

@@ -119,9 +119,12 @@ def call(ip: Interpreter, site: Site, api: Api) -> Value:
         return of_package(ip, site, name)
     if name in suppressing_contexts() or name in ("contextlib.ExitStack", "contextlib.AsyncExitStack"):
         return ip.make(site.event, "contextlib.ExitStack" if "Stack" in name else name, tensor.PLAIN)
-    if ip.program.makes_module(name) or ip.program.contracts.is_layer(name):
+    is_layer = ip.program.contracts.is_layer(name)
+    if is_layer or ip.program.makes_module(name):
         made = made_module(ip, site, "torch.nn.Module")
         ip.program.made_outside.update(made)
+        if is_layer:
+            ip.program.layers_outside.update(made)
         return made
     if name.startswith("numpy.") or name.startswith("math."):
         return taken(ip, site, ip.make(site.event, SCALAR, tensor.CUT, via=name))

@@ -26,7 +26,7 @@ def has_parameters(program: Program, module: Obj, depth: int = 0) -> bool:
         return classes.is_module(module.cls) and depth < DEEPEST and gives_parameters(program, module.cls, depth + 1)
     if not module.type.startswith("torch.nn."):
         return False
-    if module in program.made_outside or module.type.rpartition(".")[2] in trainable_modules():
+    if module in program.layers_outside or module.type.rpartition(".")[2] in trainable_modules():
         return True
     parts = (part for part in program.made_from.get(module, ()) if isinstance(part, Obj) and part is not module)
     return depth < DEEPEST and any(has_parameters(program, part, depth + 1) for part in parts)

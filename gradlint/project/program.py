@@ -138,7 +138,8 @@ class Program(Scopes, Kinds):
         self.returns_frozen: dict[Body, bool] = {}
         self.returned_by: dict[Atom, Body] = {}
         """By object the function that a call of has returned it."""
-        self.fixed_parameters: set[Any] = set()
+        self.parameter_flags: dict[Any, bool | None] = {}
+        """By the call that makes a parameter whether it requires grad; None if that depends."""
         self.integers: set[Atom] = set()
         """Tensors of integers or bools."""
         self.kept: dict[tuple[Body, frozenset[str]], Kept] = {}
@@ -337,6 +338,10 @@ class Program(Scopes, Kinds):
                 self.used_contexts.add(atom)
 
     # -- classes and attributes ----------------------------------------------------------------------------
+
+    def is_made_to_train(self, event: object) -> bool | None:
+        """Whether the parameter that a call makes requires grad; None if that depends."""
+        return self.parameter_flags.get(event, True)
 
     def define_class(self, cls: Cls, parent: Body) -> None:
         """Run a class's block: its names become the class's namespace."""

@@ -274,13 +274,8 @@ def made_module(ip: Interpreter, site: Site, name: str) -> Value:
 def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     """``nn.Parameter(data, requires_grad=True)``."""
     flag = site.argument(1, "requires_grad")
-    graph = (
-        tensor.LEAF
-        if flag is None or questions.truth(flag)
-        else tensor.PLAIN
-        if questions.truth(flag) is False
-        else tensor.ANY
-    )
+    trains = True if flag is None else questions.truth(flag)
+    graph = {True: tensor.LEAF, False: tensor.PLAIN, None: tensor.ANY}[trains]
     obj = ip.world.obj(site.event, PARAMETER)
     # What was there before is no inference tensor, and what is made of it shares its memory.
     if graph != tensor.PLAIN and (not site.args or inference.is_computed(ip, site.args[0])):
@@ -289,8 +284,8 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     if graph == tensor.LEAF and site.args:
         inference.used(ip, site.args[0], "parameter", "nn.Parameter", site.event.span)
         integers.asked(ip, site.event, site.args[0], f"{ip.labels[site.func]}(...)")
-    if graph != tensor.LEAF:
-        ip.program.fixed_parameters.add(site.event)
+    said = ip.program.parameter_flags.get(site.event, trains)
+    ip.program.parameter_flags[site.event] = trains if said == trains else None
     return frozenset((obj,))
 
 

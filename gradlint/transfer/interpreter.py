@@ -138,8 +138,10 @@ class Interpreter:
             if place is not None:
                 return place.graph
             if atom.type == PARAMETER:
-                fixed = atom.event in self.program.fixed_parameters or self.frozen(atom)
-                return tensor.PLAIN if fixed else tensor.LEAF
+                trains = self.program.is_made_to_train(atom.event)
+                if trains is None and not self.frozen(atom):
+                    return tensor.ANY
+                return tensor.LEAF if trains and not self.frozen(atom) else tensor.PLAIN
             return tensor.PLAIN if atom.type == SCALAR else tensor.ANY
         if isinstance(atom, (Sym, Unknown)):
             place = self.state.places.get(atom)

@@ -42,7 +42,7 @@ class Constants(Expressions):
     def _is_trainable(self, call: ir.Call) -> bool:
         made = [atom for atom in self.value(call.dst) if isinstance(atom, Obj) and atom.type == PARAMETER]
         own = [atom for atom in made if atom.event is call and atom.owner is None]
-        return bool(own) and bool(call.args) and call not in self.program.fixed_parameters
+        return bool(own) and bool(call.args) and self.program.is_made_to_train(call) is True
 
     def _registered(self, call: ir.Call) -> str:
         """The attribute under which a parameter is registered."""

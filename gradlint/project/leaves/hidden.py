@@ -376,7 +376,7 @@ class Search(Reading):
         return self._is_new_parameter(atom) or (isinstance(atom, Obj) and has_parameters(self.program, atom))
 
     def _is_new_parameter(self, atom: Atom) -> bool:
-        return is_parameter(atom) and atom.event not in self.program.fixed_parameters  # type: ignore[attr-defined]
+        return is_parameter(atom) and self.program.is_made_to_train(atom.event) is not False  # type: ignore[attr-defined]
 
     def _all_leaves(self, value: Value) -> bool:
         return bool(value) and all(self._is_leaf_tensor(atom) for atom in value)

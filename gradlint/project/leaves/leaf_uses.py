@@ -173,7 +173,7 @@ class Leaves(Reading):
         if not isinstance(atom, Obj) or atom.event not in self.known.blocks:
             return False
         if atom.type == PARAMETER:
-            return atom.owner is None and atom.event not in self.program.fixed_parameters
+            return atom.owner is None and self.program.is_made_to_train(atom.event) is True
         return atom.type == TENSOR and self.run.plain.get(atom) == tensor.LEAF
 
     def _read_after(self, store: ir.Store, reads: list[ir.Attr]) -> Rebound | None:

@@ -50,7 +50,7 @@ def _parameter(program: Program, run: Run, known: Definitions, value: frozenset[
             event = found[0].event
             readers = known.readers.get(event.dst, ()) if isinstance(event, ir.Call) and event in known.blocks else ()
             held = any(not isinstance(reader, (ir.Attr, ir.Binary, ir.Unary, ir.Item)) for reader in readers)
-            trained = event not in program.fixed_parameters
+            trained = program.is_made_to_train(event) is True
             return found[0] if len(found) == 1 and readers and not held and trained else None
         pending = {origin for atom in pending for origin in run.origins.get(atom, ())}
     return None

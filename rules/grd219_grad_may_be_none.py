@@ -95,8 +95,9 @@ def guarded():
 ## Fix safety
 
 For `w.grad = 0` the fix writes `w.grad = None`. Before a statement that clears, it puts `if w.grad is not None:`, and
-where something is added to a gradient that `zero_grad` has set to None, `w.grad = g if w.grad is None else w.grad + g`;
-other uses get none, for what should happen without a gradient is not known. The failing statement becomes one that does
+where something is added to a gradient that `zero_grad` has set to None, `w.grad = g if w.grad is None else w.grad + g`.
+Behind what makes a tensor that does not require grad it writes `.requires_grad_()`, unless that is edited in place.
+Other uses get none, for what should happen without a gradient is not known. The failing statement becomes one that does
 something else: it is unsafe and never applied unasked.
 
 ## Runtime check
@@ -152,5 +153,7 @@ class GradMayBeNone(Rule):
             )
 
     def fix(self, fact: MissingGradient, source: Source) -> Fix:
-        """Ask first, or clear by None."""
+        """Make the tensor require grad, ask first, or clear by None."""
+        if fact.form == "untracked":
+            return Fix(Safety.UNSAFE, "make the tensor require grad", leaves.tracked(source, fact))
         return Fix(Safety.UNSAFE, "ask whether there is a gradient", leaves.asked(source, fact))

@@ -248,6 +248,28 @@ def test_a_class_of_the_project_is_known_by_its_file(tmp_path: Path) -> None:
     assert [finding.code for finding in found] == ["GRD101", "GRD501"]
 
 
+def test_layers_of_the_project_are_known(tmp_path: Path) -> None:
+    code = """\
+from torch import nn
+
+from nets import Block, Plain
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.plain = [Plain(4)]
+        self.blocks = [Block(4)]
+
+    def forward(self, x):
+        return self.blocks[0](self.plain[0](x))
+"""
+    own(tmp_path, code, "mine.py")
+    own(tmp_path, '[[contracts.layers]]\nnames = ["nets.Block"]\nsource = "nets.py"\n')
+    found = check_paths([tmp_path], config.find(str(tmp_path))).findings
+    assert [(finding.code, finding.location.line) for finding in found] == [("GRD220", 10)]
+
+
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "contracts.md").read_text(encoding="utf-8")

@@ -90,6 +90,22 @@ def asked(source: Source, fact: MissingGradient) -> tuple[Edit, ...]:
     return blocks.wrapped(source, [node], f"if {fact.name}.grad is not None:")
 
 
+def tracked(source: Source, fact: MissingGradient) -> tuple[Edit, ...]:
+    """Write ``.requires_grad_()`` behind what a variable is assigned. Raises `NoFix` where it is edited in place."""
+    (where, _), *_ = fact.because
+    place = source.place(where)
+    node = place.node
+    if not isinstance(node, ast.Assign) or span_of(node.value) != where or source.of(node.targets[-1]) != fact.name:
+        raise NoFix("the tensor is not assigned as it is made")
+    for part in ast.walk(place.around[-1]):
+        if isinstance(part, ast.AugAssign) and source.of(part.target).partition("[")[0] == fact.name:
+            raise NoFix("the tensor is edited in place")
+        method = part.func if isinstance(part, ast.Call) else None
+        if isinstance(method, ast.Attribute) and method.attr.endswith("_") and source.of(method.value) == fact.name:
+            raise NoFix("the tensor is edited in place")
+    return (source.behind(node.value, ".requires_grad_()"),)
+
+
 def _set_or_added(source: Source, node: ast.AugAssign) -> str:
     """Write ``w.grad = g if w.grad is None else w.grad + g`` for ``w.grad += g``."""
     target, value = source.of(node.target), source.of(node.value)

@@ -71,26 +71,17 @@ CALLS = [
     pytest.param(name, row, call, id=call) for name, each in RUN.items() for row in each.call for call in row.names
 ]
 LAYERS = [pytest.param(name, id=name) for each in RUN.values() for row in each.layers for name in row.names]
-SIZES = {
-    "edge_attr_emb_dim": 4,
-    "edge_type_emb_dim": 4,
-    "filter_size": 4,
-    "in_channels": 4,
-    "hidden_channels": 4,
-    "out_channels": 4,
-    "channels": 4,
-    "edge_dim": 4,
-} | dict.fromkeys(("K", "dim", "heads", "k", "kernel_size", "num_layers", "num_relations", "num_types"), 2)
-MORE = {
-    "alpha": 0.1,
-    "num_edge_types": 2,
-    "num_node_types": 2,
+GIVEN = {
+    **dict.fromkeys(("in_channels", "hidden_channels", "out_channels", "channels", "filter_size"), 4),
+    **dict.fromkeys(("edge_dim", "edge_attr_emb_dim", "edge_type_emb_dim"), 4),
+    **dict.fromkeys(("K", "dim", "heads", "k", "kernel_size", "num_layers", "num_relations", "num_types"), 2),
+    **dict.fromkeys(("num_edge_types", "num_node_types"), 2),
+    **dict.fromkeys(("alpha", "phi"), 0.1),
     "aggregators": ["mean"],
     "deg": torch.tensor([1, 2, 1]),
     "first_aggr": True,
     "metadata": (["node"], [("node", "to", "node")]),
     "nn": torch.nn.Linear(4, 4),
-    "phi": 0.1,
     "scalers": ["identity"],
 }
 """What constructors of layers that have no default for it are given, by parameter."""
@@ -160,7 +151,7 @@ def test_an_instance_of_a_layer_has_parameters(name: str) -> None:
         layer = getattr(importlib.import_module(module), cls)
     known = inspect.signature(layer.__init__).parameters.values()
     named = [one.name for one in known if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD]
-    made = layer(**{each: (SIZES | MORE)[each] for each in named if each != "self"})
+    made = layer(**{each: GIVEN[each] for each in named if each != "self"})
     assert isinstance(made, torch.nn.Module)
     assert list(made.parameters())
 

@@ -30,6 +30,11 @@ ATTACHED = GRAPH | LEAF
 NO_GRAPH = OFF | OFF_CALL | CUT | PLAIN
 
 
+def leaf(trains: bool | None) -> int:
+    """Where a tensor stands that was just made and asked to require grad, or not to; None if that is not known."""
+    return ANY if trains is None else LEAF if trains else PLAIN
+
+
 class Saved(NamedTuple):
     """A recorded operation that keeps a tensor's memory for its backward."""
 

@@ -275,7 +275,7 @@ def parameter(ip: Interpreter, site: Site, name: str) -> Value:
     """``nn.Parameter(data, requires_grad=True)``."""
     flag = site.argument(1, "requires_grad")
     trains = True if flag is None else questions.truth(flag)
-    graph = {True: tensor.LEAF, False: tensor.PLAIN, None: tensor.ANY}[trains]
+    graph = tensor.leaf(trains)
     obj = ip.world.obj(site.event, PARAMETER)
     # What was there before is no inference tensor, and what is made of it shares its memory.
     if graph != tensor.PLAIN and (not site.args or inference.is_computed(ip, site.args[0])):
@@ -333,8 +333,7 @@ def factory(ip: Interpreter, site: Site, name: str) -> Value:
     if flag is None and ("**" not in site.keywords or not keys.may_hold(ip, site.keywords["**"], "requires_grad")):
         graph = tensor.PLAIN
     else:
-        wanted = questions.truth(flag) if flag is not None else None
-        graph = tensor.LEAF if wanted else tensor.PLAIN if wanted is False else tensor.ANY
+        graph = tensor.leaf(questions.truth(flag) if flag is not None else None)
     made = fresh(ip, site, name, graph)
     integers.made(ip, site, name, made, wanted=graph == tensor.LEAF)
     return made

@@ -130,7 +130,7 @@ def build(ip: Interpreter, e: ir.Build) -> None:
         made = ip.make(e, CONTAINER, tensor.PLAIN)
         ip.state.contents[next(iter(made))] = frozenset().union(*items) if items else frozenset()
         if e.kind == "dict":
-            keys.displayed(ip, made, [frozenset() if key is None else ip.value(key) for key in e.keys])
+            keys.displayed(ip, made, [TOP if key is None else ip.value(key) for key in e.keys])
         ip.set(e, made)
 
 

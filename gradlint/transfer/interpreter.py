@@ -138,10 +138,7 @@ class Interpreter:
             if place is not None:
                 return place.graph
             if atom.type == PARAMETER:
-                trains = self.program.is_made_to_train(atom.event)
-                if trains is None and not self.frozen(atom):
-                    return tensor.ANY
-                return tensor.LEAF if trains and not self.frozen(atom) else tensor.PLAIN
+                return tensor.PLAIN if self.frozen(atom) else tensor.leaf(self.program.is_made_to_train(atom.event))
             return tensor.PLAIN if atom.type == SCALAR else tensor.ANY
         if isinstance(atom, (Sym, Unknown)):
             place = self.state.places.get(atom)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gradlint.domains.values import Atom, Literal, Value
+from gradlint.domains.values import TOP, Atom, Literal, Value
 
 if TYPE_CHECKING:
     from gradlint.transfer.calls import Site
@@ -18,10 +18,10 @@ def displayed(ip: Interpreter, made: Value, keys: Iterable[Value]) -> None:
         ip.program.keys.setdefault(atom, _names(keys))
 
 
-def stored(ip: Interpreter, atom: Atom, key: Value | None) -> None:
-    """Something is stored under a key, or (None) nobody knows under which."""
+def stored(ip: Interpreter, atom: Atom, key: Value) -> None:
+    """Something is stored under a key, which may be anything."""
     if atom in ip.program.keys:
-        known, names = ip.program.keys[atom], _names([key] if key is not None else [frozenset()])
+        known, names = ip.program.keys[atom], _names([key])
         ip.program.keys[atom] = known | names if known is not None and names is not None else None
 
 
@@ -30,7 +30,7 @@ def handed(ip: Interpreter, site: Site) -> None:
     if ip.program.keys:
         for value in (*site.args, *(value for name, value in site.keywords.items() if name != "**")):
             for atom in value:
-                stored(ip, atom, None)
+                stored(ip, atom, TOP)
 
 
 def may_hold(ip: Interpreter, mapping: Value, name: str) -> bool:

@@ -208,7 +208,7 @@ def of_container(ip: Interpreter, site: Site, receiver: Obj, name: str) -> Value
     if name in ADDS:
         added = [attributes.items_of(ip, site.event, v) if name in ("extend", "update") else v for v in site.args[-1:]]
         ip.state.contents[receiver] = union([held, *added])
-        keys.stored(ip, receiver, None)
+        keys.stored(ip, receiver, TOP)
         return ip.world.none
     if name in ("pop", "get", "popitem", "popleft"):
         return held or TOP

@@ -28,7 +28,7 @@ DRAWS = re.compile(
     r"^torch\.nn\.init\.(?:uniform|normal)_$|\.(?:(?:kaiming|xavier|trunc)_(?:uniform|normal)|orthogonal)_$"
 )
 """What fills a weight at random, by torch or by a framework's own function: nobody does this to a mask or a state."""
-COMPUTES = re.compile(r"torch\.(?:nn\.(?:init|functional)\.|[a-z_]+$)")
+COMPUTES = re.compile(r"^torch\.(?:nn\.(?:init|functional)\.|[a-z_]+$)")
 """Functions of torch that compute with a tensor, or fill it."""
 LOOKS = frozenset("size shape dim ndim device dtype numel data".split())
 """What is read of a tensor beside its values."""
@@ -76,13 +76,14 @@ class Drawn(Reading):
             data = [one.dst for one in readers.get(read.dst, ()) if isinstance(one, ir.Attr) and one.name == "data"]
             for given in (read.dst, *data):
                 for reader in readers.get(given, ()):
-                    if isinstance(reader, ir.Call) and reader.args[:1] == (given,) and self._draws(body, reader):
+                    if isinstance(reader, ir.Call) and reader.args[:1] == (given,) and self._runs(DRAWS, body, reader):
                         return reader.span
         return None
 
-    def _draws(self, body: Body, call: ir.Call) -> bool:
+    def _runs(self, functions: re.Pattern[str], body: Body, call: ir.Call) -> bool:
+        """Whether a call is surely one of these functions."""
         callees = self.tracer.value(body, call.func)
-        return bool(callees) and all(isinstance(one, Api) and DRAWS.search(one.name) for one in callees)
+        return bool(callees) and all(isinstance(one, Api) and functions.search(one.name) for one in callees)
 
     def _reads(self, name: str) -> list[tuple[Body, ir.Attr]]:
         """The reads of an attribute in the class and its kin."""
@@ -120,13 +121,8 @@ class Drawn(Reading):
         if isinstance(reader, ir.Attr):
             return not handles_gradient(reader)
         if isinstance(reader, ir.Call):
-            return read.dst in reader.args and self._computes(body, reader)
+            return read.dst in reader.args and self._runs(COMPUTES, body, reader)
         return isinstance(reader, (ir.Compare, ir.Binary, ir.Unary, ir.Item, ir.Discard, ir.Augment))
-
-    def _computes(self, body: Body, call: ir.Call) -> bool:
-        """Whether a call is one of torch that computes with what it is given, or fills it."""
-        callees = self.tracer.value(body, call.func)
-        return bool(callees) and all(isinstance(one, Api) and COMPUTES.match(one.name) for one in callees)
 
     def _may_record(self, body: Body, read: ir.Attr) -> bool:
         """Whether gradients may be on where an attribute is read."""

@@ -161,8 +161,8 @@ class OddPasses:
     def _flat(self, call: ir.Call, target: ir.Ref) -> Iterator[OddPass]:
         """The gradients in a loss, on any branch, that were computed without a graph of their own."""
         load = self.known.makers.get(target)
-        stores = self.known.assigning(load) if isinstance(load, ir.Load) else []
-        sure = [event for ref in (target, *(store.src for store in stores)) for event in self.lineage.of(ref)]
+        branches = self.known.assigning(load) if isinstance(load, ir.Load) and self.known.only(load) is None else []
+        sure = [event for ref in (target, *(store.src for store in branches)) for event in self.lineage.of(ref)]
         for event in dict.fromkeys((*sure, *FlatTerms(self.known, self.run).of(target))):
             if isinstance(event, ir.Call) and self._lacks_graph(event):
                 yield OddPass(event.span, "flat", "autograd.grad(...)", ((call.span, "backward here"),))
